@@ -1,0 +1,101 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/blake3"
+)
+
+// Config is everything the guest can see of its computer. Two replicas must
+// have the same; the handshake of the logging channel compares Hash.
+type Config struct {
+	Memory  uint64 // bytes of RAM, a multiple of 4096
+	Kernel  []byte // raw RISC-V Image
+	Initrd  []byte
+	Cmdline string
+	Disks   []DiskConfig
+	NICs    []NICConfig
+}
+
+// DiskConfig is a virtio block device as the guest sees it.
+type DiskConfig struct {
+	Sectors  uint64 // capacity in 512-byte sectors
+	ReadOnly bool
+}
+
+// NICConfig is a virtio network device as the guest sees it.
+type NICConfig struct{ MAC [6]byte }
+
+// Birth is what is random or dated at power-on: chosen once, by the first
+// primary, and part of the initial State (R2).
+type Birth struct {
+	Seed  [64]byte // rng-seed of the device tree
+	RTC   uint64   // nanoseconds since 1970 at VTime 0
+	Clock Clock    // initial virtual clock
+}
+
+// Hash identifies the configuration.
+func (c *Config) Hash() [32]byte {
+	h := blake3.New()
+	// Every variable part is preceded by its length, so that no two
+	// configurations write the same bytes.
+	num := func(v uint64) {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], v)
+		h.Write(b[:])
+	}
+	blob := func(b []byte) {
+		num(uint64(len(b)))
+		h.Write(b)
+	}
+	blob([]byte("lockstep machine configuration 1"))
+	num(c.Memory)
+	blob(c.Kernel)
+	blob(c.Initrd)
+	blob([]byte(c.Cmdline))
+	num(uint64(len(c.Disks)))
+	for _, d := range c.Disks {
+		num(d.Sectors)
+		ro := uint64(0)
+		if d.ReadOnly {
+			ro = 1
+		}
+		num(ro)
+	}
+	num(uint64(len(c.NICs)))
+	for _, n := range c.NICs {
+		blob(n.MAC[:])
+	}
+	var out [32]byte
+	h.Sum(out[:0])
+	return out
+}
+
+// Limits of a configuration.
+const (
+	MinMemory  = 16 << 20
+	MaxMemory  = 64 << 30
+	MaxDisks   = 8
+	MaxNICs    = 8
+	MaxCmdline = 2048
+)
+
+// Validate says what is wrong with the configuration, if anything.
+func (c *Config) Validate() error {
+	switch {
+	case c.Memory < MinMemory || c.Memory > MaxMemory:
+		return fmt.Errorf("machine: memory is %d bytes; it must be between %d and %d", c.Memory, uint64(MinMemory), uint64(MaxMemory))
+	case c.Memory%4096 != 0:
+		return fmt.Errorf("machine: memory is %d bytes; it must be a multiple of 4096", c.Memory)
+	case len(c.Disks) > MaxDisks:
+		return fmt.Errorf("machine: %d disks; at most %d are possible", len(c.Disks), MaxDisks)
+	case len(c.NICs) > MaxNICs:
+		return fmt.Errorf("machine: %d NICs; at most %d are possible", len(c.NICs), MaxNICs)
+	case len(c.Cmdline) > MaxCmdline:
+		return fmt.Errorf("machine: command line of %d bytes; at most %d are possible", len(c.Cmdline), MaxCmdline)
+	case uint64(len(c.Kernel))+uint64(len(c.Initrd)) > c.Memory/4*3:
+		return fmt.Errorf("machine: kernel and initrd (%d bytes) do not fit in %d bytes of memory", len(c.Kernel)+len(c.Initrd), c.Memory)
+	}
+	return nil
+}

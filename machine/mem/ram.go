@@ -1,0 +1,85 @@
+// Package mem is guest-physical memory: bytes, and per page the flags that
+// keep every cache derived from them coherent (R5).
+package mem
+
+import (
+	"encoding/binary"
+
+	"github.com/lockstep-vm/lockstep/machine"
+)
+
+const (
+	// PageShift and PageSize are those of Sv39's base page.
+	PageShift = 12
+	PageSize  = 1 << PageShift
+	// Base is where RAM starts, as on QEMU's virt board.
+	Base machine.GPA = 0x8000_0000
+)
+
+// RAM is the guest's memory.
+type RAM struct {
+	bytes []byte
+}
+
+// New returns size bytes of zeros; size is a multiple of PageSize.
+func New(size uint64) *RAM { return &RAM{bytes: make([]byte, size)} }
+
+// Size is in bytes.
+func (r *RAM) Size() uint64 { return uint64(len(r.bytes)) }
+
+// Contains says whether [gpa, gpa+n) lies within RAM.
+func (r *RAM) Contains(gpa machine.GPA, n uint64) bool {
+	off := uint64(gpa - Base)
+	return gpa >= Base && off <= r.Size() && n <= r.Size()-off
+}
+
+// Read copies RAM into p; false if the range does not lie within RAM.
+func (r *RAM) Read(gpa machine.GPA, p []byte) bool {
+	if !r.Contains(gpa, uint64(len(p))) {
+		return false
+	}
+	copy(p, r.bytes[gpa-Base:])
+	return true
+}
+
+// Write copies p into RAM as a device's DMA does: with every check that a
+// guest store to a flagged page goes through. False if the range does not lie
+// within RAM; then nothing was written.
+func (r *RAM) Write(gpa machine.GPA, p []byte) bool {
+	if !r.Contains(gpa, uint64(len(p))) {
+		return false
+	}
+	copy(r.bytes[gpa-Base:], p)
+	return true
+}
+
+// Load16, Load32 and Load64 read little-endian; false outside RAM.
+func (r *RAM) Load16(gpa machine.GPA) (uint16, bool) {
+	if !r.Contains(gpa, 2) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint16(r.bytes[gpa-Base:]), true
+}
+
+func (r *RAM) Load32(gpa machine.GPA) (uint32, bool) {
+	if !r.Contains(gpa, 4) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(r.bytes[gpa-Base:]), true
+}
+
+func (r *RAM) Load64(gpa machine.GPA) (uint64, bool) {
+	if !r.Contains(gpa, 8) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(r.bytes[gpa-Base:]), true
+}
+
+// Store16 and Store32 write little-endian through Write.
+func (r *RAM) Store16(gpa machine.GPA, v uint16) bool {
+	return r.Write(gpa, binary.LittleEndian.AppendUint16(nil, v))
+}
+
+func (r *RAM) Store32(gpa machine.GPA, v uint32) bool {
+	return r.Write(gpa, binary.LittleEndian.AppendUint32(nil, v))
+}

@@ -1,0 +1,91 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/xxh3"
+)
+
+// PortKind is a kind of connection between the machine and its host.
+type PortKind uint8
+
+const (
+	PortConsole PortKind = 1
+	PortNIC     PortKind = 2
+	PortDisk    PortKind = 3
+	PortEntropy PortKind = 4
+	PortPower   PortKind = 5
+)
+
+// Port names one connection between the machine and its host.
+type Port struct {
+	Kind  PortKind
+	Index uint8
+}
+
+func (p Port) String() string {
+	switch p.Kind {
+	case PortConsole:
+		return fmt.Sprintf("console%d", p.Index)
+	case PortNIC:
+		return fmt.Sprintf("nic%d", p.Index)
+	case PortDisk:
+		return fmt.Sprintf("disk%d", p.Index)
+	case PortEntropy:
+		return "entropy"
+	case PortPower:
+		return "power"
+	}
+	return fmt.Sprintf("port(%d,%d)", uint8(p.Kind), p.Index)
+}
+
+// DiskOp is what a disk request asks for.
+type DiskOp uint8
+
+const (
+	DiskRead  DiskOp = 1
+	DiskWrite DiskOp = 2
+	DiskFlush DiskOp = 3
+)
+
+// Output is one thing that leaves the machine: the one door out (R3).
+//
+// Held outputs (frames, console bytes, disk writes and flushes, the power-off)
+// are subject to the Output Rule and counted in Mark. Disk reads and entropy
+// requests are requests to the host: they are not held and carry Count 0.
+type Output struct {
+	Pos    Icount
+	Port   Port
+	Count  uint64 // Mark.Count after this output; 0 for requests that are not held
+	Op     DiskOp // disks only
+	ID     uint64 // disks: names the request in DiskDone
+	Sector uint64 // disks: first 512-byte sector
+	Length uint32 // disk reads and entropy: bytes wanted
+	Offset uint64 // consoles: offset of Bytes[0] since power-on
+	Bytes  []byte // frame, console bytes or data to write
+}
+
+// Held says whether the Output Rule applies.
+func (o Output) Held() bool {
+	return o.Port.Kind != PortEntropy && (o.Port.Kind != PortDisk || o.Op != DiskRead)
+}
+
+// Mark is the running pair over every held output since power-on: how many,
+// and a hash chained over position, port and content (R9). Two replicas whose
+// marks agree at a position have produced the same outputs up to it.
+type Mark struct {
+	Count uint64
+	Hash  uint64
+}
+
+// Add is the mark after one more held output. A console adds once per byte, so
+// that the pair does not depend on how bytes are grouped for delivery.
+func (m Mark) Add(o Output) Mark {
+	var head [32]byte
+	binary.LittleEndian.PutUint64(head[0:], m.Hash)
+	binary.LittleEndian.PutUint64(head[8:], uint64(o.Pos))
+	head[16], head[17], head[18] = byte(o.Port.Kind), o.Port.Index, byte(o.Op)
+	binary.LittleEndian.PutUint64(head[24:], o.Sector)
+	return Mark{Count: m.Count + 1, Hash: xxh3.HashSeed(o.Bytes, xxh3.Hash(head[:]))}
+}
