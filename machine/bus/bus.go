@@ -50,3 +50,8 @@ func (b *Bus) find(gpa machine.GPA, size uint8) *Window {
 	}
 	return nil
 }
+
+// Emitter takes what the guest half of a device sends out. The board behind it
+// fills in Pos and Count and keeps the running mark; the device fills in the
+// rest and must not touch Bytes afterwards.
+type Emitter interface{ Emit(o machine.Output) }
