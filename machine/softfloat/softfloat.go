@@ -72,9 +72,9 @@ const (
 )
 
 const (
-	sign32 uint32 = 1 << 31
-	inf32  uint32 = 0xff << 23
-	frac32 uint32 = 1<<23 - 1
+	sign32  uint32 = 1 << 31
+	inf32   uint32 = 0xff << 23
+	frac32  uint32 = 1<<23 - 1
 	quiet32 uint32 = 1 << 22
 
 	sign64  uint64 = 1 << 63
