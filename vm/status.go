@@ -1,0 +1,91 @@
+package vm
+
+import (
+	"time"
+
+	"github.com/lockstep-vm/lockstep/machine"
+)
+
+// Status is what a replica tells of itself: a plain copy, made between two
+// slices. Its JSON is what scripts and the demo read.
+type Status struct {
+	Time     time.Time `json:"time"`
+	VM       string    `json:"vm"`
+	Run      string    `json:"run,omitempty"`
+	Epoch    uint64    `json:"epoch"`
+	State    string    `json:"state"`    // of DESIGN section 6: alone, protected, replaying, ...
+	Position uint64    `json:"position"` // Icount
+	GuestNS  uint64    `json:"guest_ns"` // virtual time since power-on
+	CPUNS    int64     `json:"cpu_ns"`   // user and system time of this process
+	Idle     bool      `json:"idle"`     // the hart waits for an interrupt
+
+	Log         LogStatus `json:"log"`
+	Lag         Quantiles `json:"lag"`          // execution lag of the backup, as the primary sees it
+	OutputDelay Quantiles `json:"output_delay"` // output taken from the machine -> written on the host
+	Digests     struct {
+		Compared  uint64 `json:"compared"`
+		Different uint64 `json:"different"`
+	} `json:"digests"`
+
+	// Survives says what this set-up survives, or what it does not.
+	Survives string `json:"survives,omitempty"`
+}
+
+// LogStatus counts what was logged since power-on.
+type LogStatus struct {
+	Entries  uint64 `json:"entries"`
+	Bytes    uint64 `json:"bytes"`    // encoded entries, without framing
+	Unacked  uint64 `json:"unacked"`  // entries that the backup has not acknowledged
+	Throttle uint   `json:"throttle"` // percent of the host's time that the primary leaves unused for the backup's sake
+}
+
+// Quantiles of durations, in nanoseconds, since the last ResetStatistics.
+type Quantiles struct {
+	Count uint64 `json:"count"`
+	P50   uint64 `json:"p50_ns"`
+	P99   uint64 `json:"p99_ns"`
+}
+
+func (h *histogram) quantiles() Quantiles {
+	return Quantiles{Count: h.total, P50: h.quantile(0.5), P99: h.quantile(0.99)}
+}
+
+// Event is one thing that happened to a replica. Faces, scripts and tests read
+// the same stream.
+type Event struct {
+	Time time.Time `json:"time"`
+	Kind EventKind `json:"kind"`
+	Text string    `json:"text"` // a sentence for a person
+}
+
+// EventKind names events; the names are for ever.
+type EventKind string
+
+const (
+	EventWaiting   EventKind = "waiting"    // the primary waits for its backup
+	EventPowerOn   EventKind = "power-on"   // the first instruction is about to run
+	EventProtected EventKind = "protected"  // the backup is armed
+	EventPeerLost  EventKind = "peer-lost"  // the loss of the peer was noticed
+	EventClaimWon  EventKind = "claim-won"  // this side goes on
+	EventClaimLost EventKind = "claim-lost" // the other side goes on
+	EventLive      EventKind = "live"       // this side runs on alone, its gate open
+	EventLockWait  EventKind = "lock-wait"  // waiting for the other process to let go of a disk
+	EventDiverged  EventKind = "diverged"   // this replica's state differs from the primary's
+	EventEnded     EventKind = "ended"      // the guest powered off
+	EventHalted    EventKind = "halted"     // this side has stopped for good
+	EventNote      EventKind = "note"
+)
+
+// Outcome is how a replica came to its end.
+type Outcome uint8
+
+const (
+	Ended  Outcome = iota // the guest powered off, or was stopped by order
+	Halted                // lost the claim, was fenced, or diverged
+	Gone                  // a backup that was never armed lost its primary
+)
+
+func (o Outcome) String() string { return [...]string{"ended", "halted", "gone"}[o] }
+
+// guestTime is the virtual time of a position in nanoseconds.
+func guestTime(c machine.Clock, i machine.Icount) uint64 { return uint64(c.At(i)) * nsPerTick }
