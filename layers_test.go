@@ -31,7 +31,7 @@ var layers = map[string]layer{
 	"machine/bus":        {pure: true, imports: []string{"machine"}},
 	"machine/hart":       {pure: true, imports: []string{"machine", "machine/snapshot", "machine/rv64", "machine/softfloat", "machine/mem"}},
 	"machine/dev":        {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus"}},
-	"machine/dev/virtio": {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus"}},
+	"machine/dev/virtio": {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/dev"}},
 	"machine/boot":       {pure: true, imports: []string{"machine", "machine/mem"}},
 	"machine/board":      {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/hart", "machine/dev", "machine/dev/virtio", "machine/boot"}},
 	"replay":             {pure: true, imports: []string{"machine"}},
