@@ -18,11 +18,34 @@ const (
 
 // RAM is the guest's memory.
 type RAM struct {
-	bytes []byte
+	window
+	bytes   []byte
+	flags   []Flag
+	watcher Watcher
+
+	// Of the digest: the pages that are not Clean, the hash of each page as
+	// last seen, and the sum of those.
+	dirty []uint32
+	sums  []sum
+	total sum
 }
 
 // New returns size bytes of zeros; size is a multiple of PageSize.
-func New(size uint64) *RAM { return &RAM{bytes: make([]byte, size)} }
+func New(size uint64) *RAM {
+	if size == 0 || size%PageSize != 0 {
+		panic("mem: BUG: the size of RAM is not a positive multiple of the page size")
+	}
+	r := &RAM{
+		bytes: make([]byte, size),
+		flags: make([]Flag, size>>PageShift),
+		sums:  make([]sum, size>>PageShift),
+	}
+	r.window = windowOn(r.bytes)
+	for i := range r.flags {
+		r.flags[i] = Clean // a page of zeros, whose hash counts for nothing
+	}
+	return r
+}
 
 // Size is in bytes.
 func (r *RAM) Size() uint64 { return uint64(len(r.bytes)) }
@@ -49,7 +72,12 @@ func (r *RAM) Write(gpa machine.GPA, p []byte) bool {
 	if !r.Contains(gpa, uint64(len(p))) {
 		return false
 	}
-	copy(r.bytes[gpa-Base:], p)
+	off := uint64(gpa - Base)
+	if r.watcher != nil {
+		r.watcher.DMA(off, uint64(len(p)))
+	}
+	r.Touch(off, uint64(len(p)))
+	copy(r.bytes[off:], p)
 	return true
 }
 
@@ -77,9 +105,13 @@ func (r *RAM) Load64(gpa machine.GPA) (uint64, bool) {
 
 // Store16 and Store32 write little-endian through Write.
 func (r *RAM) Store16(gpa machine.GPA, v uint16) bool {
-	return r.Write(gpa, binary.LittleEndian.AppendUint16(nil, v))
+	var b [2]byte
+	binary.LittleEndian.PutUint16(b[:], v)
+	return r.Write(gpa, b[:])
 }
 
 func (r *RAM) Store32(gpa machine.GPA, v uint32) bool {
-	return r.Write(gpa, binary.LittleEndian.AppendUint32(nil, v))
+	var b [4]byte
+	binary.LittleEndian.PutUint32(b[:], v)
+	return r.Write(gpa, b[:])
 }

@@ -1,0 +1,116 @@
+package mem
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/xxh3"
+)
+
+// A sum is a hash of 128 bits, added by halves so that the order of pages does
+// not matter and a page's part can be taken out again.
+type sum struct{ hi, lo uint64 }
+
+func (s sum) plus(t sum) sum  { return sum{s.hi + t.hi, s.lo + t.lo} }
+func (s sum) minus(t sum) sum { return sum{s.hi - t.hi, s.lo - t.lo} }
+
+func (s sum) bytes() (out [16]byte) {
+	binary.BigEndian.PutUint64(out[:8], s.hi)
+	binary.BigEndian.PutUint64(out[8:], s.lo)
+	return out
+}
+
+// hashPage is zero for a page of zeros, and otherwise the page's hash keyed by
+// its place.
+func hashPage(page uint64, b []byte) sum {
+	if isZero(b) {
+		return sum{}
+	}
+	h := xxh3.Hash128Seed(b, page+1)
+	return sum{h.Hi, h.Lo}
+}
+
+func isZero(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// refresh hashes what was written since the last time.
+func (r *RAM) refresh() {
+	if len(r.dirty) == 0 {
+		return
+	}
+	for _, p := range r.dirty {
+		page := uint64(p)
+		s := hashPage(page, r.page(page))
+		r.total = r.total.minus(r.sums[page]).plus(s)
+		r.sums[page] = s
+		r.flags[page] |= Clean
+	}
+	r.dirty = r.dirty[:0]
+	if r.watcher != nil {
+		r.watcher.AllWatched()
+	}
+}
+
+// Digest is a hash over all of RAM. It costs as much as the pages written
+// since the last call (R8).
+func (r *RAM) Digest() [16]byte {
+	r.refresh()
+	return r.total.bytes()
+}
+
+// PageDigest is the part of Digest that one page contributes: all zeros for a
+// page of zeros.
+func (r *RAM) PageDigest(page uint64) [16]byte {
+	r.refresh()
+	return r.sums[page].bytes()
+}
+
+// Pages is how many pages there are.
+func (r *RAM) Pages() uint64 { return uint64(len(r.flags)) }
+
+func (r *RAM) page(page uint64) []byte {
+	return r.bytes[page<<PageShift:][:PageSize:PageSize]
+}
+
+// EachNonZero calls f for every page that is not all zeros, in ascending
+// order, until it returns an error. The bytes are RAM itself and must not be
+// changed or kept.
+func (r *RAM) EachNonZero(f func(page uint64, b []byte) error) error {
+	r.refresh()
+	for page := range r.Pages() {
+		if r.sums[page] == (sum{}) {
+			continue
+		}
+		if err := f(page, r.page(page)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetPage replaces a page, as loading a snapshot does.
+func (r *RAM) SetPage(page uint64, b []byte) error {
+	if page >= r.Pages() || len(b) != PageSize {
+		return fmt.Errorf("mem: %d bytes for page %d do not fit a RAM of %d pages; is the snapshot of another machine?", len(b), page, r.Pages())
+	}
+	r.Touch(page<<PageShift, PageSize)
+	copy(r.page(page), b)
+	return nil
+}
+
+// Zero makes all of RAM zero, as at power-on.
+func (r *RAM) Zero() {
+	r.refresh()
+	for page := range r.Pages() {
+		if r.sums[page] != (sum{}) {
+			r.Touch(page<<PageShift, PageSize)
+			clear(r.page(page))
+		}
+	}
+}
