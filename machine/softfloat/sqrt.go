@@ -51,7 +51,7 @@ func root(x number) number {
 	}
 	// Newton's iteration from above stays above; each step doubles the number
 	// of right bits, of which the table gives seven.
-	r := firstRoot[hi>>56-64]<<48 | 1<<48 - 1
+	r := firstRoot[hi>>56-64]<<48 | (1<<48 - 1)
 	for range 3 {
 		q, _ := bits.Div64(hi, lo, r)
 		sum, carry := bits.Add64(r, q, 0)
