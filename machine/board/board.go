@@ -1,0 +1,280 @@
+// Package board is the computer: one hart, RAM and devices, put together as
+// QEMU's virt board. It meets machine.Machine.
+//
+//	            Deliver                     Outputs
+//	               │                           ▲
+//	┌──────────────▼───────────────────────────┴───────┐
+//	│ devices: UART, PLIC, CLINT, RTC, syscon, virtio  │
+//	│    ▲ MMIO            │ lines           ▲ DMA     │
+//	│ ┌──┴─────────────────▼──┐        ┌─────┴─────┐   │
+//	│ │ hart                  ├───────►│ RAM       │   │
+//	│ └───────────┬───────────┘        └───────────┘   │
+//	│             ▼ ecall from S: the machine's own SBI│
+//	└──────────────────────────────────────────────────┘
+//
+// There is no firmware: the guest starts in supervisor mode with what firmware
+// would have set up, and the board answers its SBI calls.
+package board
+
+import (
+	"fmt"
+
+	"github.com/zeebo/blake3"
+
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/boot"
+	"github.com/lockstep-vm/lockstep/machine/bus"
+	"github.com/lockstep-vm/lockstep/machine/dev"
+	"github.com/lockstep-vm/lockstep/machine/dev/virtio"
+	"github.com/lockstep-vm/lockstep/machine/hart"
+	"github.com/lockstep-vm/lockstep/machine/mem"
+	"github.com/lockstep-vm/lockstep/machine/rv64"
+	"github.com/lockstep-vm/lockstep/machine/snapshot"
+)
+
+// device is the guest half of a device as the board handles it.
+type device interface {
+	bus.Device
+	Reset()
+	SaveState(e *snapshot.Encoder)
+	LoadState(d *snapshot.Decoder) error
+}
+
+// line is an interrupt line from a device to the PLIC.
+type line struct {
+	source uint32
+	dev    interface{ IRQ() bool }
+}
+
+// Board is the computer.
+type Board struct {
+	cfg    *machine.Config
+	hash   [32]byte
+	layout boot.Layout
+
+	ram  *mem.RAM
+	hart *hart.Hart
+	bus  bus.Bus
+
+	uart  *dev.UART
+	plic  *dev.PLIC
+	clint *dev.CLINT
+	rtc   *dev.RTC
+	rng   *virtio.RNG
+	con   *virtio.Console
+	nics  []*virtio.Net
+	disks []*virtio.Block
+
+	devices []device // all that have State, in the order of the snapshot
+	lines   []line
+
+	// State beside that of hart, RAM and devices.
+	birth  machine.Birth
+	mark   machine.Mark
+	resets uint64 // guest resets since power-on
+	off    bool
+
+	running bool // inside Run
+	restart bool // the instruction that runs has asked for a guest reset
+	out     []machine.Output
+	enc     []byte // reused by Digest
+}
+
+var _ machine.Machine = (*Board)(nil)
+
+// New is a computer at power-on. The configuration must not be changed
+// afterwards: its kernel and initrd are laid into RAM again at every guest
+// reset.
+func New(cfg *machine.Config, birth machine.Birth) (*Board, error) {
+	return build(cfg, birth, hart.Options{})
+}
+
+// NewReference is a computer whose hart runs without any cache: slow, and what
+// New is tested against (R5).
+func NewReference(cfg *machine.Config, birth machine.Birth) (*Board, error) {
+	return build(cfg, birth, hart.Options{NoCache: true})
+}
+
+func build(cfg *machine.Config, birth machine.Birth, opt hart.Options) (*Board, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	layout, err := boot.Place(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkClock(birth.Clock, 0, 0); err != nil {
+		return nil, err
+	}
+	b := &Board{cfg: cfg, hash: cfg.Hash(), layout: layout, birth: birth, ram: mem.New(cfg.Memory)}
+	b.hart = hart.New(b.ram, env{b}, opt)
+	b.hart.SetClock(birth.Clock)
+	b.attach()
+	if err := b.boot(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// attach makes the devices and puts them on the bus. Virtio slots are in the
+// order entropy, console, NICs, disks.
+func (b *Board) attach() {
+	b.uart = dev.NewUART(env{b})
+	b.plic = &dev.PLIC{}
+	b.clint = dev.NewCLINT(hartTimer{b.hart})
+	b.rtc = dev.NewRTC(b.birth.RTC, b.hart.Time)
+	b.place(boot.UARTBase, dev.UARTSize, b.uart)
+	b.place(boot.PLICBase, dev.PLICSize, b.plic)
+	b.place(boot.CLINTBase, dev.CLINTSize, b.clint)
+	b.place(boot.RTCBase, dev.RTCSize, b.rtc)
+	b.bus.Attach(bus.Window{Base: boot.SysconBase, Size: dev.SysconSize, Dev: dev.NewSyscon(env{b})})
+	b.lines = append(b.lines, line{boot.UARTIRQ, b.uart})
+
+	b.rng = virtio.NewRNG(b.ram, env{b})
+	b.con = virtio.NewConsole(b.ram, env{b}, virtio.ConsoleIndex)
+	slot := 0
+	plug := func(d interface {
+		device
+		IRQ() bool
+	}) {
+		base, irq := boot.VirtioSlot(slot)
+		slot++
+		b.place(base, virtio.WindowSize, d)
+		b.lines = append(b.lines, line{irq, d})
+	}
+	plug(b.rng)
+	plug(b.con)
+	for i, c := range b.cfg.NICs {
+		n := virtio.NewNet(b.ram, env{b}, uint8(i), c)
+		b.nics = append(b.nics, n)
+		plug(n)
+	}
+	for i, c := range b.cfg.Disks {
+		d := virtio.NewBlock(b.ram, env{b}, uint8(i), c)
+		b.disks = append(b.disks, d)
+		plug(d)
+	}
+}
+
+func (b *Board) place(base machine.GPA, size uint64, d device) {
+	b.devices = append(b.devices, d)
+	b.bus.Attach(bus.Window{Base: base, Size: size, Dev: d})
+}
+
+// virtioSlots is how many virtio devices there are.
+func (b *Board) virtioSlots() int { return 2 + len(b.nics) + len(b.disks) }
+
+// seed is what the device tree gives the guest's random number generator: the
+// seed of Birth at power-on, another one derived from it after each reset.
+func (b *Board) seed() (out [64]byte) {
+	if b.resets == 0 {
+		return b.birth.Seed
+	}
+	h := blake3.NewDeriveKey("lockstep rng-seed after a guest reset")
+	e := snapshot.NewEncoder(nil)
+	e.Blob(b.birth.Seed[:])
+	e.U64(b.resets)
+	h.Write(e.Bytes())
+	if _, err := h.Digest().Read(out[:]); err != nil {
+		panic("board: BUG: blake3 ran dry: " + err.Error())
+	}
+	return out
+}
+
+// boot lays the payload into RAM, which is all zeros, and sets the hart up as
+// firmware would before it enters supervisor mode.
+func (b *Board) boot() error {
+	tree := boot.Tree{
+		Memory:  b.cfg.Memory,
+		Cmdline: b.cfg.Cmdline,
+		Virtio:  b.virtioSlots(),
+		Seed:    b.seed(),
+		Layout:  b.layout,
+	}.Encode()
+	if err := boot.Load(b.ram, b.cfg, b.layout, tree); err != nil {
+		return err
+	}
+	h := b.hart
+	h.Reset(uint64(b.layout.Kernel), rv64.Supervisor, 0, uint64(b.layout.Tree))
+	h.Medeleg = delegated
+	h.Mideleg = 1<<rv64.SSIP | 1<<rv64.STIP | 1<<rv64.SEIP
+	h.Mcounteren = 7 // cycle, time, instret
+	h.Menvcfg = rv64.EnvSTCE | rv64.EnvADUE
+	b.carryLines()
+	return nil
+}
+
+// delegated is every exception but ecalls from supervisor and machine mode:
+// there is no machine-mode software to take them.
+const delegated = 1<<rv64.InstructionMisaligned | 1<<rv64.InstructionAccessFault | 1<<rv64.IllegalInstruction |
+	1<<rv64.Breakpoint | 1<<rv64.LoadMisaligned | 1<<rv64.LoadAccessFault | 1<<rv64.StoreMisaligned |
+	1<<rv64.StoreAccessFault | 1<<rv64.EcallU | 1<<rv64.InstructionPageFault | 1<<rv64.LoadPageFault |
+	1<<rv64.StorePageFault
+
+// reset is the guest reset: RAM and devices as at power-on, while position,
+// clock, mark, console offsets and requests that the host still has go on.
+func (b *Board) reset() {
+	b.restart = false
+	b.resets++
+	b.ram.Zero()
+	for _, d := range b.devices {
+		d.Reset()
+	}
+	if err := b.boot(); err != nil {
+		panic(fmt.Sprintf("board: BUG: what booted once does not boot again: %v", err))
+	}
+}
+
+// carryLines carries the levels of the devices' interrupt lines to the PLIC
+// and the hart. It follows every access and input that may change one.
+func (b *Board) carryLines() {
+	var levels uint64
+	for _, l := range b.lines {
+		if l.dev.IRQ() {
+			levels |= 1 << l.source
+		}
+	}
+	b.plic.SetLevels(levels)
+	b.hart.SetPending(rv64.MEIP, b.plic.IRQ(dev.PLICMachine))
+	b.hart.SetPending(rv64.SEIP, b.plic.IRQ(dev.PLICSupervisor))
+	b.hart.SetPending(rv64.MSIP, b.clint.IRQ())
+}
+
+// ConfigHash identifies what the guest can see of the computer.
+func (b *Board) ConfigHash() [32]byte { return b.hash }
+
+// DropCaches drops every cache. It changes nothing that the guest can see (R5).
+func (b *Board) DropCaches() { b.hart.DropCaches() }
+
+// Icount implements machine.Machine.
+func (b *Board) Icount() machine.Icount { return b.hart.Icount }
+
+// Run implements machine.Machine. A guest reset also ends a slice, as
+// OutputReady: a guest that resets at once, for ever, must not keep its caller.
+func (b *Board) Run(until machine.Icount) machine.Exit {
+	if b.off {
+		return machine.PoweredOff
+	}
+	b.running = true
+	exit := b.hart.Run(until)
+	b.running = false
+	switch {
+	case b.off:
+		return machine.PoweredOff
+	case b.restart:
+		b.reset()
+		return machine.OutputReady
+	}
+	return exit
+}
+
+// Clock implements machine.Machine.
+func (b *Board) Clock() machine.Clock { return b.hart.Clock }
+
+// NextTimer implements machine.Machine.
+func (b *Board) NextTimer() (machine.VTime, bool) {
+	if b.off {
+		return 0, false
+	}
+	return b.hart.NextTimer()
+}
