@@ -1,7 +1,6 @@
 package dev
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/lockstep-vm/lockstep/machine"
@@ -58,8 +57,8 @@ func (l *ConsoleLog) Load(d *snapshot.Decoder) error {
 	if d.Err() == nil && offset != 0 && len(tail) != len(l.ring) {
 		d.Fail(fmt.Errorf("dev: the console tail has %d bytes at offset %d, so some are missing", len(tail), offset))
 	}
-	if d.Err() == nil && offset+uint64(len(tail)) < offset {
-		d.Fail(errors.New("dev: the console offset is out of range"))
+	if d.Err() == nil && offset > 1<<63 {
+		d.Fail(fmt.Errorf("dev: the console cannot have come to offset %d", offset))
 	}
 	if err := d.Err(); err != nil {
 		return err
@@ -153,8 +152,8 @@ func (s *ConsoleSessions) Load(d *snapshot.Decoder) error {
 	*s = ConsoleSessions{}
 	for ; n > 0 && d.Err() == nil; n-- {
 		c := consoleSession{id: d.U64(), next: d.U64()}
-		if s.find(c.id) >= 0 {
-			d.Fail(fmt.Errorf("dev: console session %x is there twice", c.id))
+		if s.find(c.id) >= 0 || c.next == 0 || c.next > 1<<63 {
+			d.Fail(fmt.Errorf("dev: console session %x at offset %d is impossible or there twice", c.id, c.next))
 		}
 		s.list = append(s.list, c)
 	}

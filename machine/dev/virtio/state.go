@@ -125,6 +125,9 @@ func (b *Block) LoadState(d *snapshot.Decoder) error {
 		return err
 	}
 	b.nextID = d.U64()
+	if d.Err() == nil && (b.nextID == 0 || b.nextID > 1<<63) {
+		d.Fail(fmt.Errorf("virtio: the next disk request cannot have the number %d", b.nextID))
+	}
 	n := d.U32()
 	if n > MaxDiskPending {
 		d.Fail(fmt.Errorf("virtio: %d disk requests where at most %d are possible", n, MaxDiskPending))
