@@ -145,6 +145,10 @@ func (r *Replica) State() State { return r.state }
 // Reason says why the state was entered.
 func (r *Replica) Reason() string { return r.reason }
 
+// WantBackup says that a backup is wanted from now on, or no more. It does not
+// end a pairing.
+func (r *Replica) WantBackup(yes bool) { r.cfg.Backup = yes }
+
 // Epoch is the pairing's epoch, or the last one won if there is no pairing.
 func (r *Replica) Epoch() Epoch { return r.epoch }
 
@@ -154,6 +158,13 @@ func (r *Replica) Peer() ProcessID { return r.peer }
 // Live says that this replica's machine is the VM: it takes inputs from the
 // host and its outputs go to the gate.
 func (r *Replica) Live() bool { return !r.backup && !r.state.Final() }
+
+// Running says that the machine may execute new instructions. It does not
+// before the first backup is armed: then the State that is sent is that of
+// position 0, and the gate holds nothing that the backup has not seen.
+func (r *Replica) Running() bool {
+	return r.Live() && r.state != Waiting && !(r.state == Seeding && r.home == Waiting)
+}
 
 // Armed says that a backup may claim.
 func (r *Replica) Armed() bool { return r.armed }
@@ -240,12 +251,12 @@ func (r *Replica) Closed(gen uint64) {
 	}
 }
 
-// Refused reports that a dial of the peer was answered, and that its process is
+// Refused reports that a dial of peer was answered, and that this process is
 // gone or takes no part any more: nobody listens at its address, another
 // process does, or it answered AnswerClosed or AnswerUnknown. No route or no
 // answer is not a refusal.
-func (r *Replica) Refused() {
-	if r.resumable() {
+func (r *Replica) Refused(peer ProcessID) {
+	if peer == r.peer && r.resumable() {
 		r.peerLost("the peer's process is gone")
 	}
 }
