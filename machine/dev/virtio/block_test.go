@@ -353,11 +353,11 @@ func TestBlockPendingIsBounded(t *testing.T) {
 	}
 	d.cut(newTestBlock)
 	// The last 16 are not even taken; two places become free.
-	d.done(5, machine.DiskOK, make([]byte, 512))
-	d.done(128, machine.DiskIOError, nil)
-	outs := d.out.take()
-	if len(outs) != 2 || outs[0].ID != 129 || outs[1].ID != 130 {
-		t.Fatalf("emitted %v", outs)
+	for i, id := range []uint64{5, 128} {
+		d.done(id, machine.DiskIOError, nil)
+		if outs := d.out.take(); len(outs) != 1 || outs[0].ID != 129+uint64(i) {
+			t.Fatalf("emitted %v", outs)
+		}
 	}
 	for _, o := range d.pending() {
 		d.done(o.ID, machine.DiskIOError, nil)
@@ -396,5 +396,40 @@ func TestBlockHostileRequests(t *testing.T) {
 				t.Error("a request waits")
 			}
 		})
+	}
+}
+
+// A descriptor to read behind one to write (2.7.4.2), in a request that would be
+// good without it.
+func TestBlockReadableBehindWritable(t *testing.T) {
+	d := newDriver(t, newTestBlock)
+	d.start(0, 16)
+	d.ram.Write(dataArea, []byte{blockFlush})
+	desc := d.queues[0].desc
+	writeDesc(d.ram, desc, 0, dataArea, blockHeader, descNext, 1)
+	writeDesc(d.ram, desc, 1, dataArea+0x100, 1, descNext|descWrite, 2)
+	writeDesc(d.ram, desc, 2, dataArea+0x200, 1, 0, 0)
+	d.push(0, 0)
+	d.kick(0)
+	d.broken()
+}
+
+// The driver acknowledges what it has seen, and no more (4.2.2).
+func TestInterruptsAreAcknowledgedOneByOne(t *testing.T) {
+	d := newDriver(t, newTestBlock)
+	d.start(0, 16)
+	d.ask(0, blockGetID, 0, nil, 20)
+	d.kick(0)
+	d.set(regQueueNotify, 9)
+	if got := d.get(regInterruptStatus); got != interruptUsed|interruptConfig {
+		t.Fatalf("interrupt status %d", got)
+	}
+	d.set(regInterruptACK, interruptUsed)
+	if got := d.get(regInterruptStatus); got != interruptConfig || !d.dev.IRQ() {
+		t.Errorf("interrupt status %d", got)
+	}
+	d.set(regInterruptACK, interruptConfig)
+	if d.dev.IRQ() {
+		t.Error("the line stays up")
 	}
 }

@@ -149,9 +149,6 @@ func (m *MMIO) live() bool {
 
 // fail makes the device quiet until it is reset (2.1.2): the driver broke a rule.
 func (m *MMIO) fail() {
-	if m.status&statusNeedsReset != 0 {
-		return
-	}
 	m.status |= statusNeedsReset
 	if m.status&statusDriverOK != 0 {
 		m.interrupt |= interruptConfig

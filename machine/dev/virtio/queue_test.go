@@ -189,7 +189,10 @@ func TestHostileQueues(t *testing.T) {
 			writeDesc(d.ram, tx(d), 0, dataArea, 64, descNext, 1)
 			writeDesc(d.ram, tx(d), 1, dataArea, 64, descNext, 0)
 		}},
-		{"next beyond the table", 0, func(d *driver) { writeDesc(d.ram, tx(d), 0, dataArea, 64, descNext, 8) }},
+		{"next beyond the table", 0, func(d *driver) {
+			writeDesc(d.ram, tx(d), 0, dataArea, 64, descNext, 8)
+			writeDesc(d.ram, tx(d), 8, dataArea, 64, 0, 0)
+		}},
 		{"zero length", 0, func(d *driver) { writeDesc(d.ram, tx(d), 0, dataArea, 0, 0, 0) }},
 		{"below RAM", 0, func(d *driver) { writeDesc(d.ram, tx(d), 0, mem.Base-1, 64, 0, 0) }},
 		{"over the end", 0, func(d *driver) { writeDesc(d.ram, tx(d), 0, end-63, 64, 0, 0) }},
@@ -227,9 +230,10 @@ func TestHostileQueues(t *testing.T) {
 		{"next beyond the indirect table", 0, func(d *driver) {
 			writeDesc(d.ram, tx(d), 0, table, descSize, descIndirect, 0)
 			writeDesc(d.ram, table, 0, dataArea, 64, descNext, 1)
+			writeDesc(d.ram, table, 1, dataArea, 64, 0, 0)
 		}},
 		{"head beyond the table", 0, func(d *driver) {
-			writeDesc(d.ram, tx(d), 0, dataArea, 64, 0, 0)
+			writeDesc(d.ram, tx(d), 8, dataArea, 64, 0, 0)
 			d.ram.Store16(d.queues[netTransmit].driver+4, 8)
 		}},
 		{"index ahead by more than the queue", 0, func(d *driver) {
