@@ -18,7 +18,7 @@ const (
 
 // RAM is the guest's memory.
 type RAM struct {
-	window
+	Window
 	bytes   []byte
 	flags   []Flag
 	watcher Watcher
@@ -40,7 +40,7 @@ func New(size uint64) *RAM {
 		flags: make([]Flag, size>>PageShift),
 		sums:  make([]sum, size>>PageShift),
 	}
-	r.window = windowOn(r.bytes)
+	r.Window = windowOn(r.bytes)
 	for i := range r.flags {
 		r.flags[i] = Clean // a page of zeros, whose hash counts for nothing
 	}

@@ -1,0 +1,240 @@
+package hart
+
+import (
+	"github.com/lockstep-vm/lockstep/machine/mem"
+	"github.com/lockstep-vm/lockstep/machine/rv64"
+)
+
+const (
+	maxBlock = 64 // instructions; Inst.Off must hold 63*4
+	// maxDecoded is how many decoded instructions are kept before all are
+	// dropped: 64 MiB.
+	maxDecoded = 1 << 22
+
+	jumpSize = 1 << 13
+	jumpMask = jumpSize - 1
+)
+
+// A block is a run of instructions within one page that is entered at the top
+// only. Blocks hold nothing that depends on virtual addresses or modes.
+type block struct {
+	insts []rv64.Inst
+	size  uint64 // bytes
+	// next and taken are the blocks that follow by falling through or by a
+	// direct jump, if they lie in the same page. They need no check: the page
+	// is mapped as it was for this block, and is dropped as a whole.
+	next, taken *block
+	// lasting: the block may be found again; one that crosses pages may not.
+	lasting bool
+}
+
+// A codePage holds the blocks that were decoded from one page of RAM.
+type codePage struct {
+	blocks []*block
+	slots  [mem.PageSize / 2]uint16 // index in blocks plus one, by halfword
+	// granules are the 64-byte pieces that blocks derive from. A store to
+	// another piece of the page drops nothing.
+	granules uint64
+	off      uint64 // of the page in RAM
+}
+
+// A jump remembers the block at a virtual address in a context.
+type jump struct {
+	pc, key uint64
+	block   *block
+}
+
+type codeCache struct {
+	pages   []*codePage // by page of RAM
+	jumps   [jumpSize]jump
+	arena   []rv64.Inst // unused room for instructions of new blocks
+	decoded int
+	// crossing is the one block that is not cached: an instruction that lies
+	// in two pages, or any instruction without caches.
+	crossing [1]rv64.Inst
+	single   block
+}
+
+// find returns the block at h.PC. Nil: the fetch trapped.
+func (h *Hart) find() *block {
+	pc := h.PC
+	if h.opt.NoCache {
+		return h.findAfresh(pc)
+	}
+	if h.code.decoded > maxDecoded {
+		h.dropCode()
+	}
+	page := h.fetchPage(pc)
+	if page == nil {
+		return nil
+	}
+	in := pc & pageMask
+	var b *block
+	if slot := page.slots[in>>1]; slot != 0 {
+		b = page.blocks[slot-1]
+	} else {
+		low := h.ram.At16(page.off + in)
+		if in == mem.PageSize-2 && rv64.Length(low) == 4 {
+			return h.findCrossing(pc, low)
+		}
+		b = h.decode(page, in)
+	}
+	h.code.jumps[pc>>1&jumpMask] = jump{pc: pc, key: h.fetchKey, block: b}
+	return b
+}
+
+// fetchPage translates pc for a fetch. Nil: it trapped, with tval the address
+// of the part of the instruction that faults.
+func (h *Hart) fetchPage(va uint64) *codePage {
+	e := &h.tlb.fetch[va>>mem.PageShift&tlbMask]
+	tag := va&^uint64(pageMask) | h.fetchContext
+	if e.tag == tag {
+		return e.page
+	}
+	m, off, ok := h.fetch(va)
+	if !ok {
+		return nil
+	}
+	h.derivesFrom(&m, va, accessFetch)
+	page := off >> mem.PageShift
+	c := h.code.pages[page]
+	if c == nil {
+		c = &codePage{off: page << mem.PageShift}
+		h.code.pages[page] = c
+	}
+	*e = fetchEntry{tag, c}
+	return c
+}
+
+// fetch walks for a fetch of the halfword at va and gives its offset in RAM.
+func (h *Hart) fetch(va uint64) (m mapping, off uint64, ok bool) {
+	m, fault, ok := h.walk(va, h.fetchContext, accessFetch)
+	if ok && !h.ram.Contains(m.gpa, 2) {
+		fault, ok = rv64.InstructionAccessFault, false
+	}
+	if !ok {
+		h.trap(fault, va)
+		return m, 0, false
+	}
+	h.commit(&m)
+	return m, uint64(m.gpa - mem.Base), true
+}
+
+// findAfresh decodes one instruction without any cache.
+func (h *Hart) findAfresh(pc uint64) *block {
+	_, off, ok := h.fetch(pc)
+	if !ok {
+		return nil
+	}
+	low := h.ram.At16(off)
+	if rv64.Length(low) == 2 {
+		return h.one(uint32(low))
+	}
+	if pc&pageMask != mem.PageSize-2 {
+		return h.one(uint32(low) | uint32(h.ram.At16(off+2))<<16)
+	}
+	_, off, ok = h.fetch(pc + 2)
+	if !ok {
+		return nil
+	}
+	return h.one(uint32(low) | uint32(h.ram.At16(off))<<16)
+}
+
+// findCrossing decodes the instruction at pc whose second half lies in the
+// next page.
+func (h *Hart) findCrossing(pc uint64, low uint16) *block {
+	page := h.fetchPage(pc + 2)
+	if page == nil {
+		return nil
+	}
+	return h.one(uint32(low) | uint32(h.ram.At16(page.off))<<16)
+}
+
+func (h *Hart) one(raw uint32) *block {
+	in := rv64.Decode(raw)
+	h.code.crossing[0] = in
+	h.code.single = block{insts: h.code.crossing[:], size: uint64(in.Len)}
+	return &h.code.single
+}
+
+// decode makes the block that starts at offset in of a page.
+func (h *Hart) decode(page *codePage, in uint64) *block {
+	var insts [maxBlock]rv64.Inst
+	n, at := 0, in
+	for n < maxBlock && at < mem.PageSize {
+		raw := uint32(h.ram.At16(page.off + at))
+		if rv64.Length(uint16(raw)) == 4 {
+			if at == mem.PageSize-2 {
+				break
+			}
+			raw |= uint32(h.ram.At16(page.off+at+2)) << 16
+		}
+		i := rv64.Decode(raw)
+		i.Off = uint8(at - in)
+		if i.Op.Relative() {
+			i.Imm += int32(i.Off) // relative to the block from here on
+		}
+		insts[n] = i
+		n++
+		at += uint64(i.Len)
+		if i.Op.EndsBlock() {
+			break
+		}
+	}
+	for g := in >> 6; g <= (at-1)>>6; g++ {
+		page.granules |= 1 << g
+	}
+	if len(page.blocks) == 0 {
+		h.watch(page.off>>mem.PageShift, mem.HasCode)
+	}
+	b := &block{insts: h.code.keep(insts[:n]), size: at - in, lasting: true}
+	page.blocks = append(page.blocks, b)
+	page.slots[in>>1] = uint16(len(page.blocks))
+	return b
+}
+
+func (c *codeCache) keep(insts []rv64.Inst) []rv64.Inst {
+	n := len(insts)
+	if len(c.arena) < n {
+		c.arena = make([]rv64.Inst, 4096)
+	}
+	kept := c.arena[:n:n]
+	c.arena = c.arena[n:]
+	c.decoded += n
+	copy(kept, insts)
+	return kept
+}
+
+// codeWritten drops the blocks of a page if n bytes at offset off may hold
+// code that they derive from.
+func (h *Hart) codeWritten(c *codePage, page, off, n uint64) {
+	first, last := off&pageMask>>6, (off+n-1)&pageMask>>6
+	if mask := ^uint64(0) << first & (^uint64(0) >> (63 - last)); c.granules&mask != 0 {
+		h.dropPage(c, page)
+	}
+}
+
+// dropPage forgets the blocks of a page. The codePage itself stays, since
+// fetch entries point to it.
+func (h *Hart) dropPage(c *codePage, page uint64) {
+	if len(c.blocks) == 0 {
+		return
+	}
+	*c = codePage{off: c.off}
+	h.ram.ClearFlags(page, mem.HasCode)
+	h.dropJumps()
+}
+
+// dropCode forgets every block.
+func (h *Hart) dropCode() {
+	for page, c := range h.code.pages {
+		if c != nil {
+			h.dropPage(c, uint64(page))
+		}
+	}
+	clear(h.code.pages)
+	clear(h.code.jumps[:])
+	clear(h.tlb.fetch[:])
+	h.code.decoded = 0
+	h.dropJumps()
+}
