@@ -93,8 +93,8 @@ type Ack struct {
 	Epoch     ft.Epoch
 	Seq       replay.Seq     // every entry up to here was received
 	Executed  machine.Icount // the backup has come as far as this
-	RoundTrip time.Duration  // from sending the newest entry or heartbeat it answers
-	Lag       time.Duration  // since the primary itself was at Executed; 0 if it has come no further
+	RoundTrip time.Duration  // since what it answers was sent; 0 if it answers nothing
+	Lag       time.Duration  // since the primary told of a position beyond Executed; 0 if it has not
 }
 
 // ByeCode is the reason of a planned end. The numbers are for ever.
