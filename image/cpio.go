@@ -14,6 +14,7 @@ const (
 	modeDir  = 0o040000
 	modeFile = 0o100000
 	modeLink = 0o120000
+	modeKind = 0o170000
 )
 
 // A cpioEntry is a file, directory or symbolic link of the archive.
@@ -35,7 +36,7 @@ func writeCPIO(w io.Writer, entries []cpioEntry) error {
 	out := cpioWriter{w: w}
 	for i, e := range sorted {
 		links := 1
-		if e.mode&modeDir == modeDir {
+		if e.mode&modeKind == modeDir {
 			links = 2
 		}
 		out.entry(i+1, links, e)
@@ -62,7 +63,7 @@ func completeCPIO(entries []cpioEntry) ([]cpioEntry, error) {
 			parent, there := byName[dir]
 			if !there {
 				byName[dir] = cpioEntry{name: dir, mode: modeDir | 0o755}
-			} else if parent.mode&modeDir != modeDir || parent.mode&modeLink == modeLink {
+			} else if parent.mode&modeKind != modeDir {
 				return nil, fmt.Errorf("image: %q lies below %q, which is no directory", e.name, dir)
 			}
 		}

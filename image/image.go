@@ -34,6 +34,12 @@ type Options struct {
 	CacheDir string      // DefaultCacheDir() if empty
 	Progress func(Event) // called from the building goroutine; may be nil
 
+	// IndexSHA256 is for a mirror that serves another package index than its
+	// signed release lists, because an update of it has stopped half-way: the
+	// index with this sum is then taken in its stead. Whoever gives it vouches
+	// for every package in it; LOCKSTEP_INDEX_SHA256 if empty.
+	IndexSHA256 string
+
 	// KeyRing replaces the embedded archive keys (binary OpenPGP), AptDir
 	// replaces /etc/apt, Client the HTTP client and Now the clock. Tests and
 	// private archives use them.
@@ -41,6 +47,9 @@ type Options struct {
 	AptDir  string
 	Client  *http.Client
 	Now     func() time.Time
+	// RetryPause is the pause before a failed transfer is tried again, which
+	// doubles from there; half a second if zero.
+	RetryPause time.Duration
 }
 
 // Stage names one part of a build.
@@ -81,6 +90,9 @@ type Image struct {
 	KernelVersion string // as uname -r prints it
 	SHA256        string // over kernel, initrd and command line, in hex
 	Packages      []Package
+	// IndexSHA256 is the sum of a package index that no signature covers and
+	// that was taken because Options named it; empty for a signed one.
+	IndexSHA256 string
 }
 
 // ErrNotBuilt is what Load returns (wrapped) when the cache has no such image.
@@ -94,7 +106,7 @@ func Ensure(ctx context.Context, o Options) (*Image, error) {
 	}
 	img, err := Load(o.CacheDir, name)
 	if errors.Is(err, ErrNotBuilt) {
-		return Build(ctx, o)
+		return build(ctx, o, true)
 	}
 	return img, err
 }
