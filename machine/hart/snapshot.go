@@ -108,7 +108,7 @@ func (h *Hart) validate(s *State) error {
 	case s.Fflags > 31 || s.Frm > 7:
 		return errors.New("hart: damaged snapshot: impossible fcsr")
 	case s.Mcounteren&^counterMask != 0 || s.Scounteren&^counterMask != 0 ||
-		s.Mcountinhibit&^inhibitMask != 0 || s.Menvcfg&^menvcfgMask != 0 || s.Senvcfg&^uint64(senvcfgMask) != 0:
+		s.Mcountinhibit&^inhibitMask != 0 || s.Menvcfg&^uint64(menvcfgMask|rv64.EnvADUE) != 0 || s.Senvcfg&^uint64(senvcfgMask) != 0:
 		return errors.New("hart: damaged snapshot: impossible counter or environment bits")
 	}
 	return nil
