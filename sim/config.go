@@ -1,0 +1,70 @@
+package sim
+
+// Break is a rule of DESIGN that a world breaks on purpose, to show that its
+// checkers would see it.
+type Break uint8
+
+const (
+	// BreakNothing keeps every rule.
+	BreakNothing Break = iota
+	// BreakR9NoMarker: an output is covered by the last input instead of a
+	// marker.
+	BreakR9NoMarker
+	// BreakR11NoWait: outputs leave before they are acknowledged.
+	BreakR11NoWait
+	// BreakR13AckAfterEnd: the reader still acknowledges when the end of the
+	// log is fixed.
+	BreakR13AckAfterEnd
+	// BreakR13AckBeforeReceipt: entries are acknowledged before they are kept.
+	BreakR13AckBeforeReceipt
+	// BreakR16Forget: the arbiter forgets its cells when it restarts.
+	BreakR16Forget
+	// BreakR16TakeBack: a claim without an answer is taken back.
+	BreakR16TakeBack
+	// BreakR17ResumeWithWinner: a winner lets the old pairing resume.
+	BreakR17ResumeWithWinner
+	// BreakR17ReleaseAtReconnect: what was sent on the old connection counts
+	// as acknowledged at a resume.
+	BreakR17ReleaseAtReconnect
+	// BreakR18ArmBeforeGate: Arm is appended, and only then the gate closed.
+	BreakR18ArmBeforeGate
+	// BreakR18ArmOutOfOrder: Arm overtakes the entries before it.
+	BreakR18ArmOutOfOrder
+	// BreakR18UnarmedClaims: a backup that is not armed claims.
+	BreakR18UnarmedClaims
+	// BreakR19NoFence: neither switch nor disk compares numbers.
+	BreakR19NoFence
+	// BreakR19OneNumber: the winner carries the number of the old primary.
+	BreakR19OneNumber
+	numBreaks
+)
+
+var breakNames = [numBreaks]string{
+	"nothing", "R9 no marker", "R11 no wait", "R13 ack after end", "R13 ack before receipt", "R16 forgetful arbiter",
+	"R16 claim taken back", "R17 resume with a winner", "R17 release at reconnect", "R18 arm before gate",
+	"R18 arm out of order", "R18 unarmed claims", "R19 no fence", "R19 one number",
+}
+
+func (b Break) String() string { return breakNames[b] }
+
+// Config is what a world is made from. The same Config gives the same world.
+type Config struct {
+	Seed  uint64
+	Break Break
+	// Trace, if not nil, is told everything that happens.
+	Trace func(line string)
+}
+
+// Times of the world, in its units of time; think of milliseconds.
+const (
+	tick       = 10 // interval of Replica.Tick
+	timeout    = 8  // ticks of silence
+	slice      = 4  // interval between two slices of one process
+	perSlice   = 16 // instructions that a primary executes in one
+	vtimeUnit  = 4  // guest time in one unit of the world's
+	dialWait   = 40 // an attempt to dial is given up
+	rpcWait    = 50 // a question to arbiter, disk or switch is given up
+	faultsEnd  = 1800
+	settled    = 3000 // end of the world
+	retransmit = 120  // the client asks again
+)
