@@ -33,7 +33,7 @@ var layers = map[string]layer{
 	"machine/dev":        {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus"}},
 	"machine/dev/virtio": {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/dev"}},
 	"machine/boot":       {pure: true, imports: []string{"machine", "machine/mem"}},
-	"machine/board":      {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/hart", "machine/dev", "machine/dev/virtio", "machine/boot"}},
+	"machine/board":      {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/rv64", "machine/hart", "machine/dev", "machine/dev/virtio", "machine/boot"}},
 	"replay":             {pure: true, imports: []string{"machine"}},
 	"ft":                 {pure: true, imports: []string{"machine", "replay"}},
 	"sim":                {pure: true, imports: []string{"machine", "machine/snapshot", "replay", "ft"}},
@@ -44,8 +44,9 @@ var layers = map[string]layer{
 	"vm":                 {imports: []string{"machine", "machine/board", "replay", "ft", "logchan", "arbiter", "storage", "network"}},
 	"image":              {},
 	"spec":               {imports: []string{"machine", "image"}},
-	"cli":                {imports: []string{"machine", "machine/board", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo"}},
-	"cli/demo":           {imports: []string{"vm", "image", "spec", "network"}},
+	"cli":                {imports: []string{"machine", "machine/board", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo", "cli/control"}},
+	"cli/control":        {imports: []string{"vm", "network"}},
+	"cli/demo":           {imports: []string{"vm", "image", "network", "cli/control"}},
 	"cmd/lockstep":       {imports: []string{"cli"}},
 }
 

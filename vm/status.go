@@ -3,6 +3,8 @@ package vm
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
@@ -71,8 +73,9 @@ const (
 	EventLive      EventKind = "live"       // this side runs on alone, its gate open
 	EventLockWait  EventKind = "lock-wait"  // waiting for the other process to let go of a disk
 	EventDiverged  EventKind = "diverged"   // this replica's state differs from the primary's
-	EventEnded     EventKind = "ended"      // the guest powered off
-	EventHalted    EventKind = "halted"     // this side has stopped for good
+	EventPanic     EventKind = "guest-panic"
+	EventEnded     EventKind = "ended"  // the guest powered off
+	EventHalted    EventKind = "halted" // this side has stopped for good
 	EventNote      EventKind = "note"
 )
 
@@ -80,12 +83,61 @@ const (
 type Outcome uint8
 
 const (
-	Ended  Outcome = iota // the guest powered off, or was stopped by order
-	Halted                // lost the claim, was fenced, or diverged
-	Gone                  // a backup that was never armed lost its primary
+	Ended    Outcome = iota // the guest powered off, or was stopped by order
+	Halted                  // lost the claim, was fenced, or diverged
+	Gone                    // a backup that was never armed lost its primary
+	Refused                 // the two sides do not fit
+	Panicked                // the guest's kernel panicked
 )
 
-func (o Outcome) String() string { return [...]string{"ended", "halted", "gone"}[o] }
+func (o Outcome) String() string {
+	return [...]string{"ended", "halted", "gone", "refused", "panicked"}[o]
+}
 
 // guestTime is the virtual time of a position in nanoseconds.
 func guestTime(c machine.Clock, i machine.Icount) uint64 { return uint64(c.At(i)) * nsPerTick }
+
+// publish makes the status that Status returns until the next tick.
+func (r *Replica) publish() {
+	st := Status{Time: time.Now(), VM: r.cfg.Name, State: "waiting for a primary", CPUNS: cpuTime(), OutputDelay: r.out.delays()}
+	if r.proto != nil {
+		st.Run, st.Epoch, st.State = r.run.String(), uint64(r.proto.Epoch()), r.proto.State().String()
+	}
+	if r.m != nil {
+		st.Position = uint64(r.m.Icount())
+		st.GuestNS = guestTime(r.m.Clock(), r.m.Icount())
+	}
+	st.Idle = r.live.exit == machine.Idle
+	if r.primary != nil {
+		s := r.primary.Stats()
+		st.Log = LogStatus{Entries: s.Entries, Bytes: s.Bytes, Throttle: r.live.throttle}
+		if a, ok := r.primary.Acked(); ok {
+			st.Log.Unacked = uint64(r.last.Seq - a.Seq)
+		}
+		st.Lag = Quantiles{Count: s.Lag.Samples, P50: uint64(s.Lag.P50), P99: uint64(s.Lag.P99)}
+	}
+	if r.follow.replayer != nil {
+		r.follow.compared = r.follow.replayer.Compared().Digests
+	}
+	st.Digests.Compared = r.follow.compared
+	if r.follow.diverged {
+		st.Digests.Different = 1
+	}
+	if r.arb != nil {
+		if ok, why := r.arb.Durable(); !ok {
+			st.Survives = "the arbiter is not durable: " + why
+		}
+	}
+	r.shared.Lock()
+	defer r.shared.Unlock()
+	r.shared.status = st
+}
+
+// cpuTime is the user and system time of this process in ns.
+func cpuTime() int64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}

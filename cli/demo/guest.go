@@ -1,0 +1,76 @@
+package demo
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/lockstep-vm/lockstep/image"
+)
+
+// guest reads what the guest says on its console. At a failover bytes may come
+// twice; lines that come twice change nothing.
+type guest struct {
+	mu       sync.Mutex
+	partial  string
+	last     string // newest line
+	kernel   string // "Linux version ..."
+	verified uint64 // blocks, as the disk writer says
+	mismatch int
+}
+
+var (
+	kernelLine = regexp.MustCompile(`Linux version \S+`)
+	diskLine   = regexp.MustCompile(regexp.QuoteMeta(image.DiskProgressLine) + `(\d+) blocks verified`)
+)
+
+// hear takes console output.
+func (g *guest) hear(text string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.partial += strings.ReplaceAll(text, "\r", "")
+	for {
+		line, rest, whole := strings.Cut(g.partial, "\n")
+		if !whole {
+			return
+		}
+		g.partial = rest
+		g.line(line)
+	}
+}
+
+func (g *guest) line(line string) {
+	if strings.TrimSpace(line) != "" {
+		g.last = line
+	}
+	if g.kernel == "" {
+		g.kernel = kernelLine.FindString(line)
+	}
+	if m := diskLine.FindStringSubmatch(line); m != nil {
+		if n, err := strconv.ParseUint(m[1], 10, 64); err == nil {
+			g.verified = max(g.verified, n)
+		}
+	}
+	if strings.Contains(line, image.DiskMismatchLine) {
+		g.mismatch++
+	}
+}
+
+func (g *guest) lastLine() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
+func (g *guest) blocks() (verified uint64, mismatches int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verified, g.mismatch
+}
+
+func (g *guest) kernelVersion() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.kernel
+}

@@ -1,0 +1,312 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/cli/control"
+	"github.com/lockstep-vm/lockstep/image"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// Kill is what the demo does to the pair.
+type Kill string
+
+const (
+	KillNone      Kill = "none"
+	KillPrimary   Kill = "primary"
+	KillBackup    Kill = "backup"
+	KillPartition Kill = "partition"
+)
+
+// scene is the demo's stage: a switch, a primary, a backup and a client.
+type scene struct {
+	dir    string
+	disk   bool
+	relays bool
+	note   func(format string, args ...any) // tells a person what happens
+	guest  guest
+	client client
+
+	network, primary, backup *child
+	toBackup, toPrimary      *relay // nil without relays
+
+	began    time.Time // the primary was started
+	answered time.Time // the client's first answer
+	bootPos  uint64
+	bootCPU  [2]int64 // primary and backup, ns
+	phase    time.Time
+
+	mu       sync.Mutex
+	killed   Kill
+	killedAt time.Time
+	atKill   vm.Status // the first primary's last status before the loss
+	backupAt vm.Status
+	verified uint64
+}
+
+// diskBlocks is the size of the disk that the guest writes with --disk, in
+// blocks of 4 KiB.
+const diskBlocks = 1024
+
+// setUp starts the switch, the backup and the primary.
+func (s *scene) setUp(img *image.Image) error {
+	s.killed = KillNone
+	socket := filepath.Join(s.dir, "switch.sock")
+	specs := s.writeSpec(img, socket)
+	if specs != nil {
+		return specs
+	}
+	spec := filepath.Join(s.dir, "demo.yaml")
+
+	addresses := make(chan string, 1)
+	var err error
+	s.network, err = start("switch", func(_ *child, l control.Line) {
+		if len(l.Forwards) > 0 {
+			addresses <- l.Forwards[0]
+		}
+	}, "switch", "--control", "--listen", "unix:"+socket, "--forward", fmt.Sprintf("127.0.0.1:0=10.0.2.15:%d", image.ServerPort))
+	if err != nil {
+		return err
+	}
+	if s.client.addr, err = s.await(s.network, addresses); err != nil {
+		return err
+	}
+
+	s.backup, err = start("backup", s.heard(addresses), "backup", "--control", "--listen", "127.0.0.1:0", spec)
+	if err != nil {
+		return err
+	}
+	backupAddr, err := s.await(s.backup, addresses)
+	if err != nil {
+		return err
+	}
+	args := []string{"run", "--control", "--backup", backupAddr, spec}
+	if s.relays {
+		if s.toBackup, err = newRelay(); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		if s.toPrimary, err = newRelay(); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		s.toBackup.forward(backupAddr)
+		args = []string{"run", "--control", "--backup", s.toBackup.addr(), "--advertise", s.toPrimary.addr(), spec}
+	}
+	s.began = time.Now()
+	s.primary, err = start("primary", s.heard(addresses), args...)
+	if err != nil {
+		return err
+	}
+	primaryAddr, err := s.await(s.primary, addresses)
+	if err != nil {
+		return err
+	}
+	if s.relays {
+		s.toPrimary.forward(primaryAddr)
+	}
+	return nil
+}
+
+func (s *scene) writeSpec(img *image.Image, socket string) error {
+	cmdline, disks := img.Cmdline, ""
+	if s.disk {
+		path := filepath.Join(s.dir, "disk.img")
+		if err := os.WriteFile(path, make([]byte, diskBlocks*4096), 0o600); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		cmdline += fmt.Sprintf(" lockstep.disk=%d", diskBlocks)
+		disks = fmt.Sprintf("disks: [{path: %q, mode: shared}]\n", path)
+	}
+	text := fmt.Sprintf("name: demo\nmemory: 256M\nkernel: %q\ninitrd: %q\ncmdline: %q\n%snics: [{switch: %q}]\narbiter: %q\n",
+		img.Kernel, img.Initrd, cmdline, disks, "unix:"+socket, "file:"+filepath.Join(s.dir, "arbiter"))
+	if err := os.WriteFile(filepath.Join(s.dir, "demo.yaml"), []byte(text), 0o600); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	return nil
+}
+
+// heard takes the lines of a replica.
+func (s *scene) heard(addresses chan<- string) func(*child, control.Line) {
+	return func(c *child, l control.Line) {
+		switch {
+		case l.Address != "":
+			addresses <- l.Address
+		case l.Console != "":
+			s.guest.hear(l.Console)
+		case l.Event != nil:
+			s.note("%s: %s", c.name, l.Event.Text)
+		}
+	}
+}
+
+// await is the address that a child tells of at its start.
+func (s *scene) await(c *child, addresses <-chan string) (string, error) {
+	select {
+	case a := <-addresses:
+		return a, nil
+	case <-c.done:
+		return "", fmt.Errorf("demo: the %s ended at its start: %s", c.name, strings.TrimSpace(c.stderr.String()))
+	case <-time.After(30 * time.Second):
+		return "", fmt.Errorf("demo: the %s does not start: %s", c.name, strings.TrimSpace(c.stderr.String()))
+	}
+}
+
+// boot waits for the client's first answer.
+func (s *scene) boot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-stop:
+		case <-s.primary.done:
+			cancel()
+		}
+	}()
+	if err := s.client.connect(ctx); err != nil {
+		if _, ended := s.primary.ended(); ended {
+			return fmt.Errorf("demo: the primary ended while the guest booted: %s", strings.TrimSpace(s.primary.stderr.String()))
+		}
+		return fmt.Errorf("%w (the guest's last line: %q)", err, s.guest.lastLine())
+	}
+	s.answered = time.Now()
+	p, b := s.primary.latest(), s.backup.latest()
+	s.bootPos, s.bootCPU = p.Position, [2]int64{p.CPUNS, b.CPUNS}
+	s.primary.command(control.ResetStatistics)
+	s.phase = time.Now()
+	return nil
+}
+
+// kill does to the pair what it is told, once.
+func (s *scene) kill(k Kill) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.killed != KillNone || k == KillNone || s.primary == nil || k == KillPartition && s.toBackup == nil {
+		return
+	}
+	s.killed = k
+	s.atKill, s.backupAt = s.primary.latest(), s.backup.latest()
+	s.verified, _ = s.guest.blocks()
+	s.killedAt = time.Now()
+	switch k {
+	case KillPrimary:
+		s.primary.signal(syscall.SIGKILL)
+		s.note("demo: kill -9 to the primary, process %d", s.primary.cmd.Process.Pid)
+	case KillBackup:
+		s.backup.signal(syscall.SIGKILL)
+		s.note("demo: kill -9 to the backup, process %d", s.backup.cmd.Process.Pid)
+	case KillPartition:
+		s.toBackup.partition()
+		s.toPrimary.partition()
+		s.note("demo: the logging channel goes silent both ways")
+	}
+}
+
+// settle waits until whoever lost the peer has gone on or halted.
+func (s *scene) settle(ctx context.Context) error {
+	s.mu.Lock()
+	killed, at := s.killed, s.killedAt
+	s.mu.Unlock()
+	if killed == KillNone {
+		return nil
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		live, other := s.survivor(at)
+		if live != nil {
+			if _, ended := other.ended(); ended {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return errors.New("demo: 30 s after the loss it is not the case that one side lives and the other has ended")
+}
+
+// survivor is the replica that went on alone after the loss, and the other one.
+func (s *scene) survivor(after time.Time) (live, other *child) {
+	if _, ok := s.backup.first(vm.EventLive, after); ok {
+		return s.backup, s.primary
+	}
+	if _, ok := s.primary.first(vm.EventLive, after); ok {
+		return s.primary, s.backup
+	}
+	return nil, nil
+}
+
+// tearDown ends every process. The guest is stopped by order, which is a
+// planned end: no failover.
+func (s *scene) tearDown() {
+	const patience = 10 * time.Second
+	s.primary.stop(patience)
+	s.backup.stop(patience)
+	s.network.stop(patience)
+	for _, r := range []*relay{s.toBackup, s.toPrimary} {
+		if r != nil {
+			r.close()
+		}
+	}
+}
+
+// report is what was measured.
+func (s *scene) report(img *image.Image) *Report {
+	r := &Report{}
+	r.Guest.Kernel, r.Guest.ImageSHA256 = s.guest.kernelVersion(), img.SHA256
+	r.Client = s.client.snapshot()
+	s.mu.Lock()
+	killed, at, status, backup := s.killed, s.killedAt, s.atKill, s.backupAt
+	verifiedBefore := s.verified
+	s.mu.Unlock()
+	if killed == KillNone {
+		status, backup = s.primary.latest(), s.backup.latest()
+	}
+	r.Failover.Killed, r.Failover.Survivor = killed, "both"
+	if killed != KillNone {
+		r.Failover.Survivor = "none"
+		if live, other := s.survivor(at); live != nil {
+			r.Failover.Survivor = live.name
+			if _, both := other.first(vm.EventLive, at); both {
+				r.Failover.Survivor = "both went live"
+			}
+			r.Failover.DetectedMS = since(live, vm.EventPeerLost, at)
+			r.Failover.LiveMS = since(live, vm.EventLive, at)
+		}
+	}
+	r.Log.Bytes, r.Log.Entries = status.Log.Bytes, status.Log.Entries
+	if took := status.Time.Sub(s.phase).Seconds(); took > 0 {
+		r.Log.Mbit = float64(status.Log.Bytes) * 8 / 1e6 / took
+	}
+	r.LagMS = Quantile{float64(status.Lag.P50) / 1e6, float64(status.Lag.P99) / 1e6}
+	r.OutputDelayUS = Quantile{float64(status.OutputDelay.P50) / 1e3, float64(status.OutputDelay.P99) / 1e3}
+	r.Digests.Compared, r.Digests.Different = backup.Digests.Compared, backup.Digests.Different
+	r.Boot.Seconds = s.answered.Sub(s.began).Seconds()
+	r.Boot.Instructions = s.bootPos
+	r.Boot.CPUSeconds, r.Boot.BackupCPUSeconds = float64(s.bootCPU[0])/1e9, float64(s.bootCPU[1])/1e9
+	if s.disk {
+		verified, mismatches := s.guest.blocks()
+		r.Disk = &DiskReport{VerifiedBefore: verifiedBefore, Verified: verified, Mismatches: mismatches}
+	}
+	r.check()
+	return r
+}
+
+func since(c *child, kind vm.EventKind, at time.Time) *float64 {
+	e, ok := c.first(kind, at)
+	if !ok {
+		return nil
+	}
+	ms := milliseconds(e.Time.Sub(at))
+	return &ms
+}

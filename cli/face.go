@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/lockstep-vm/lockstep/cli/control"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// statusEvery is how often --control gets a status.
+const statusEvery = 50 * time.Millisecond
+
+// face shows a replica: to a person on the terminal, or to a program that
+// started it with --control.
+type face struct {
+	env Env
+	lineWriter
+
+	out *control.Writer // --control; nil without
+}
+
+func newFace(env Env, controlled bool) *face {
+	f := &face{env: env, lineWriter: lineWriter{env.Stderr}}
+	if controlled {
+		f.out = control.NewWriter()
+	}
+	return f
+}
+
+func (f *face) console() io.Writer {
+	if f.out == nil {
+		return f.env.Stdout
+	}
+	return f
+}
+
+// Write is the guest's console under --control.
+func (f *face) Write(b []byte) (int, error) {
+	f.out.Write(control.Line{Console: string(b)})
+	return len(b), nil
+}
+
+func (f *face) event(e vm.Event) {
+	if f.out == nil {
+		f.say("%s", e.Text)
+		return
+	}
+	f.out.Write(control.Line{Event: &e})
+}
+
+// attach connects the replica to its input; the function that it returns
+// disconnects. end stops the replica.
+func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach func()) {
+	if f.out != nil {
+		f.out.Write(control.Line{Address: r.Addr()})
+		go f.obey(r)
+		ctx, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f.report(ctx, r)
+		}()
+		return func() {
+			stop()
+			<-done
+			st := r.Status()
+			f.out.Write(control.Line{Status: &st})
+		}
+	}
+	restore := func() {}
+	if fd := int(f.env.Stdin.Fd()); term.IsTerminal(fd) {
+		if old, err := term.MakeRaw(fd); err == nil {
+			restore = func() { _ = term.Restore(fd, old) }
+			f.say("the terminal is the guest's console; Ctrl-A x ends the VM, Ctrl-A Ctrl-A sends Ctrl-A")
+		}
+	}
+	go typeConsole(f.env.Stdin, r, end)
+	return restore
+}
+
+// obey carries out the commands of the program that controls this one, and ends
+// this process when that program is gone, however it went.
+func (f *face) obey(r *vm.Replica) {
+	lines := bufio.NewScanner(os.NewFile(control.Commands, "commands"))
+	for lines.Scan() {
+		if lines.Text() == control.ResetStatistics {
+			r.ResetStatistics()
+		}
+	}
+	os.Exit(ExitFailed)
+}
+
+func (f *face) report(ctx context.Context, r *vm.Replica) {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			st := r.Status()
+			f.out.Write(control.Line{Status: &st})
+		}
+	}
+}
+
+// escape is Ctrl-A, which introduces commands to lockstep itself.
+const escape = 1
+
+// typeConsole passes the terminal's input to the guest.
+func typeConsole(in io.Reader, r *vm.Replica, end func()) {
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return
+	}
+	session, offset := binary.LittleEndian.Uint64(id[:]), uint64(0)
+	buf := make([]byte, 256)
+	escaped := false
+	for {
+		n, err := in.Read(buf)
+		if err != nil {
+			return
+		}
+		keys := make([]byte, 0, n)
+		for _, c := range buf[:n] {
+			switch {
+			case escaped && (c == 'x' || c == 'X'):
+				end()
+				return
+			case escaped && c == escape, !escaped && c != escape:
+				keys = append(keys, c)
+				escaped = false
+			default:
+				escaped = !escaped
+			}
+		}
+		if len(keys) > 0 && !r.Type(session, offset, keys) {
+			return
+		}
+		offset += uint64(len(keys))
+	}
+}

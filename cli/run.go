@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/lockstep-vm/lockstep/spec"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// hostFlags are what run and backup share: this host's part of a VM.
+type hostFlags struct {
+	Spec      string `arg:"" type:"path" help:"The VM's spec (YAML)."`
+	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
+	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
+	Control   bool   `hidden:"" help:"Read commands from file descriptor 3 and write events and status to 4, as JSON lines; end when 3 is closed."`
+}
+
+type runCommand struct {
+	hostFlags
+	Backup   string `placeholder:"HOST:PORT" help:"Address of the backup. The VM waits for it, its gate closed, and then runs protected."`
+	Listen   string `placeholder:"HOST:PORT" default:"127.0.0.1:0" help:"Address of this side's end of the logging channel, which the backup dials back to resume."`
+	TakeOver bool   `help:"Power on although the last run is not recorded as ended. Only after you have made sure, on both hosts, that no process of that run is left: two live copies of one VM destroy its disks."`
+	Record   string `type:"path" placeholder:"FILE" help:"Write the log of a VM that runs alone, for lockstep replay."`
+}
+
+type backupCommand struct {
+	hostFlags
+	Listen string `required:"" placeholder:"HOST:PORT" help:"Address to wait on for the primary."`
+}
+
+func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	cfg.Force = c.TakeOver
+	if c.Backup != "" {
+		cfg.Peer, cfg.Listen = c.Backup, c.Listen
+	}
+	if c.Record != "" {
+		f, err := os.Create(c.Record)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		cfg.Record = f
+	}
+	return c.drive(ctx, env, cfg, vm.PowerOn)
+}
+
+func (c *backupCommand) Run(ctx context.Context, env Env) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	cfg.Listen = c.Listen
+	return c.drive(ctx, env, cfg, vm.Follow)
+}
+
+// config is the replica's configuration as the spec and the flags say.
+func (h *hostFlags) config() (vm.Config, error) {
+	v, err := spec.Load(h.Spec)
+	if err != nil {
+		return vm.Config{}, refused(err)
+	}
+	mc, err := v.Config()
+	if err != nil {
+		return vm.Config{}, refused(err)
+	}
+	cfg := vm.Config{
+		Name: v.Name, Machine: mc, Arbiter: strings.TrimPrefix(v.Arbiter, "file:"),
+		Advertise: h.Advertise, Insecure: h.Insecure,
+		Heartbeat: v.Heartbeat, Timeout: v.Timeout, LagTarget: v.LagTarget,
+	}
+	for _, d := range v.Disks {
+		cfg.Disks = append(cfg.Disks, vm.Disk{Path: d.Path, ReadOnly: d.ReadOnly})
+	}
+	for _, n := range v.NICs {
+		cfg.NICs = append(cfg.NICs, vm.NIC{Switch: n.Switch})
+	}
+	return cfg, nil
+}
+
+// drive makes the replica and runs it to its end, with the terminal as its
+// console.
+func (h *hostFlags) drive(ctx context.Context, env Env, cfg vm.Config, begin func(vm.Config) (*vm.Replica, error)) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	face := newFace(env, h.Control)
+	cfg.Console, cfg.OnEvent = face.console(), face.event
+	r, err := begin(cfg)
+	if err != nil {
+		return refused(err)
+	}
+	if addr := r.Addr(); addr != "" {
+		face.say("listening on %s", addr)
+	}
+	detach := face.attach(ctx, r, end)
+	defer detach()
+	o, err := r.Run(ctx)
+	return outcome(o, err)
+}
+
+// lineWriter ends the lines of a raw terminal.
+type lineWriter struct{ w io.Writer }
+
+func (l lineWriter) say(format string, args ...any) {
+	fmt.Fprintf(l.w, "lockstep: "+format+"\r\n", args...)
+}

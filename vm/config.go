@@ -1,0 +1,113 @@
+// Package vm is one replica of a VM on one host: the one goroutine that drives
+// the pure rooms (machine, replay, ft) and hands what they intend to the
+// adapters (logchan, arbiter, storage, network).
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/board"
+)
+
+// Config is what one replica is made of: the guest's computer, which both
+// replicas share, and this host's halves of it, which never come from the peer.
+type Config struct {
+	Name    string
+	Machine *machine.Config
+	Disks   []Disk // one for each of Machine.Disks
+	NICs    []NIC  // one for each of Machine.NICs
+
+	// Arbiter is the directory of the file arbiter. Without one the VM can
+	// only run alone, and nobody keeps it from being powered on twice.
+	Arbiter string
+	// Force powers on though the last run is not recorded as ended: a person
+	// has made sure that its processes are gone.
+	Force bool
+
+	// Peer is the address of the backup's channel (primary only); empty runs
+	// without a backup.
+	Peer string
+	// Listen is the address of this replica's own end of the logging channel
+	// and Advertise the one that the peer dials back, if it differs.
+	Listen    string
+	Advertise string
+	// Insecure allows addresses beyond loopback: the channel is not encrypted.
+	Insecure bool
+
+	Heartbeat time.Duration // default 50 ms
+	Timeout   time.Duration // silence before a claim; default 500 ms
+	LagTarget time.Duration // execution lag above which the primary slows down; default 100 ms
+
+	// Console receives what the guest writes to its first console, from the
+	// moment when this replica is live. It may be nil.
+	Console io.Writer
+	// OnEvent is called for every event, by the goroutine that Run is called
+	// on. It must not wait. It may be nil.
+	OnEvent func(Event)
+	// Record receives the log of a VM that runs alone. It may be nil.
+	Record io.Writer
+
+	// build makes the machine; the tests have a toy.
+	build func(*machine.Config, machine.Birth) (machine.Machine, error)
+}
+
+// Disk is the host half of a disk.
+type Disk struct {
+	Path     string // raw image
+	ReadOnly bool
+}
+
+// NIC is the host half of a NIC.
+type NIC struct{ Switch string } // unix:PATH or tcp:HOST:PORT
+
+func (c *Config) validate() error {
+	switch {
+	case c.Name == "":
+		return errors.New("vm: the VM has no name")
+	case len(c.Disks) != len(c.Machine.Disks) || len(c.NICs) != len(c.Machine.NICs):
+		return errors.New("BUG: vm: disks or NICs of the machine and of the host do not match")
+	case c.Peer != "" && c.Arbiter == "":
+		return errors.New("vm: a VM with a backup needs an arbiter: add `arbiter: file:DIRECTORY` to the spec, on storage that both hosts reach")
+	case c.Peer != "" && c.Record != nil:
+		return errors.New("vm: the log of a VM with a backup goes to the backup; record a VM that runs alone")
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 50 * time.Millisecond
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 500 * time.Millisecond
+	}
+	if c.LagTarget == 0 {
+		c.LagTarget = 100 * time.Millisecond
+	}
+	if c.Heartbeat < 10*time.Millisecond || c.Timeout < 3*c.Heartbeat {
+		return fmt.Errorf("vm: heartbeat %v and time-out %v: the heartbeat must be at least 10ms and the time-out at least three of them", c.Heartbeat, c.Timeout)
+	}
+	if c.build == nil {
+		c.build = func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) { return board.New(mc, birth) }
+	}
+	if c.OnEvent == nil {
+		c.OnEvent = func(Event) {}
+	}
+	return c.Machine.Validate()
+}
+
+// tick is the interval of the protocol's clock.
+func (c *Config) tick() time.Duration { return c.Heartbeat / 2 }
+
+func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
+	return ft.Config{
+		VM:        c.Name,
+		Run:       run,
+		Self:      self,
+		Backup:    c.Peer != "",
+		Timeout:   int((c.Timeout + c.tick() - 1) / c.tick()),
+		DialEvery: 2,
+		AskEvery:  4,
+	}
+}

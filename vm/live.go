@@ -1,0 +1,329 @@
+package vm
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"io"
+
+	"github.com/lockstep-vm/lockstep/logchan"
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/replay"
+)
+
+const (
+	sliceTarget   = 100_000 // ns that a slice should take
+	minSlice      = 2_000   // instructions
+	maxSlice      = 1_000_000
+	horizonEvery  = 2_000_000   // ns (R10)
+	digestEvery   = 100_000_000 // instructions (R8)
+	throttleEvery = 10_000_000  // ns between two looks at the lag
+	maxThrottle   = 90          // percent
+)
+
+// liveState is what only a live replica needs.
+type liveState struct {
+	attached bool // the host halves are attached
+	pairing  bool // the State was sent: entries go to the channel
+	exit     machine.Exit
+	stop     bool // an order to stop the VM
+	steer    steering
+	slice    machine.Icount
+	entropy  []uint32 // lengths of entropy requests that wait
+
+	lastEntry    int64 // host time of the newest entry
+	lastDigest   machine.Icount
+	throttle     uint
+	nextThrottle int64
+	frames       []arrived
+}
+
+// goLive attaches the host halves. A backup that takes over sends again what
+// the old primary may not have released and issues pending requests again.
+func (r *Replica) goLive() {
+	if r.backup == nil {
+		number := r.proto.Number()
+		r.task(func() {
+			err := r.takeOver(number)
+			r.box.do(func() {
+				if err != nil {
+					r.neverRan(Halted, err)
+					return
+				}
+				r.attach(0, 0)
+				r.event(EventPowerOn, "power-on: run %v", r.run)
+			})
+		})
+		return
+	}
+	again := r.follow.unreleased(r.backup.Released())
+	heard := int64(r.heard.Sub(r.start))
+	r.attach(max(heard-r.follow.newest, 0), r.now()-max(heard, r.follow.newest))
+	r.backup, r.follow.replayer = nil, nil
+	at := r.now()
+	var held []machine.Output
+	for _, o := range again {
+		if o.Port.Kind != machine.PortDisk { // disk requests come from Pending
+			held = append(held, o)
+		}
+	}
+	r.out.hold(held, at)
+	for _, o := range r.m.Pending(nil) {
+		r.request(o)
+		if o.Port.Kind == machine.PortDisk && o.Held() {
+			r.disks[o.Port.Index].Release(o.ID)
+		}
+	}
+	for _, n := range r.nics {
+		n.Announce()
+	}
+}
+
+// attach begins to run the machine. The guest's clock last moved since ns
+// before the old primary was last heard, and that was lost ns ago: the first
+// is an idle guest's ordinary sleep, the second is made good slowly.
+func (r *Replica) attach(since, lost int64) {
+	l := &r.live
+	l.attached = true
+	l.slice = minSlice
+	l.lastDigest = r.m.Icount()
+	l.steer.start(r.now(), r.m.Clock().At(r.m.Icount())+machine.VTime(since/nsPerTick), lost)
+}
+
+// liveSlice delivers what has arrived, runs the machine for a slice and takes
+// what came out.
+func (r *Replica) liveSlice() {
+	l := &r.live
+	if r.out.full() || r.primary != nil && r.primary.Full() {
+		r.sleep(-1)
+		return
+	}
+	if l.exit == machine.PoweredOff { // takes no more inputs
+		r.checkpoint()
+		r.flush()
+		r.sleep(-1)
+		return
+	}
+	busy := r.inputs(l.exit == machine.Idle)
+	r.checkpoint()
+	r.flush()
+	if l.exit == machine.Idle && !busy {
+		r.rest()
+		return
+	}
+	before, from := r.now(), r.m.Icount()
+	l.exit = r.m.Run(from + l.slice)
+	r.collect()
+	r.flush()
+	took := r.now() - before
+	if done := r.m.Icount() - from; l.exit == machine.Reached && took > 0 {
+		l.slice = min(max(done*sliceTarget/machine.Icount(took), minSlice), maxSlice, 2*l.slice)
+	}
+	r.yield(took)
+}
+
+// collect takes what came out of the machine: held outputs go to the gate and
+// are covered by a marker (R9), requests to the host.
+func (r *Replica) collect() {
+	at := r.now()
+	r.outputs = r.m.Outputs(r.outputs[:0])
+	held := r.outputs[:0]
+	for _, o := range r.outputs {
+		if o.Port.Kind == machine.PortDisk || !o.Held() {
+			r.request(o)
+		}
+		if o.Held() {
+			held = append(held, o)
+		}
+	}
+	if len(held) == 0 {
+		return
+	}
+	r.out.hold(held, at)
+	clear(r.outputs)
+	if r.logging() {
+		r.out.cover(r.append(replay.Marker{Mark: r.m.Mark()}))
+	}
+}
+
+// request hands a disk request (a held one runs when it is released) or an
+// entropy request to the host.
+func (r *Replica) request(o machine.Output) {
+	switch o.Port.Kind {
+	case machine.PortDisk:
+		r.disks[o.Port.Index].Submit(o)
+	case machine.PortEntropy:
+		r.live.entropy = append(r.live.entropy, o.Length)
+	}
+}
+
+// inputs delivers what has arrived, in the order of DESIGN section 9, and says
+// whether there was anything. The clock comes first, so that a hart that waited
+// sees the time at which its input came.
+func (r *Replica) inputs(idle bool) (busy bool) {
+	l := &r.live
+	disks := r.box.takeDisks()
+	l.frames = r.box.takeFrames(l.frames[:0], r.roomFor())
+	typed, any := r.box.takeConsole(func(console uint8) int {
+		return r.m.RxRoom(machine.Port{Kind: machine.PortConsole, Index: console})
+	})
+	busy = any || l.stop || len(disks)+len(l.frames)+len(l.entropy) > 0
+	now := r.now()
+	if idle && (busy || r.timerDue(now)) {
+		busy = true
+		if c, changed := l.steer.waiting(now, r.m.Icount(), r.m.Clock()); changed {
+			r.deliver(machine.SetClock{Clock: c})
+		}
+	} else if !idle {
+		if c, changed := l.steer.running(now, r.m.Icount(), r.m.Clock()); changed {
+			r.deliver(machine.SetClock{Clock: c})
+		}
+	}
+	if any {
+		r.deliver(typed)
+	}
+	for _, d := range disks {
+		r.deliver(d)
+	}
+	for _, n := range l.entropy {
+		b := make([]byte, n)
+		if _, err := rand.Read(b); err != nil {
+			panic("BUG: crypto/rand does not fail: " + err.Error())
+		}
+		r.deliver(machine.Entropy{Bytes: b})
+	}
+	l.entropy = l.entropy[:0]
+	for _, a := range l.frames {
+		seq := r.deliver(machine.Frame{NIC: a.nic, Bytes: a.frame.Bytes})
+		r.out.delivered(seq, a.nic, a.frame.Number)
+	}
+	clear(l.frames)
+	if l.stop {
+		l.stop = false
+		r.deliver(machine.Stop{})
+	}
+	return busy
+}
+
+// roomFor counts down each NIC's room as frames are taken.
+func (r *Replica) roomFor() func(nic uint8) bool {
+	var asked [machine.MaxNICs]bool
+	var left [machine.MaxNICs]int
+	return func(nic uint8) bool {
+		if !asked[nic] {
+			asked[nic] = true
+			left[nic] = r.m.RxRoom(machine.Port{Kind: machine.PortNIC, Index: nic})
+		}
+		left[nic]--
+		return left[nic] >= 0
+	}
+}
+
+func (r *Replica) timerDue(now int64) bool {
+	t, ok := r.m.NextTimer()
+	return ok && r.live.steer.until(now, t) == 0
+}
+
+// deliver applies an input and logs it; the caller has made sure that it fits.
+func (r *Replica) deliver(in machine.Input) replay.Seq {
+	if err := r.m.Deliver(in); err != nil {
+		panic(fmt.Sprintf("BUG: vm: the machine refuses an input that should fit: %v", err))
+	}
+	return r.append(replay.Input{In: in})
+}
+
+// logging says whether entries go anywhere.
+func (r *Replica) logging() bool { return r.live.seeded(r.primary) || r.recorder != nil }
+
+func (l *liveState) seeded(p *logchan.Primary) bool { return p != nil && l.pairing }
+
+// append puts an entry into the log at the present position.
+func (r *Replica) append(b replay.Body) replay.Seq {
+	r.last = replay.Point{Seq: r.last.Seq + 1, Pos: r.m.Icount()}
+	r.live.lastEntry = r.now()
+	e := replay.Entry{Seq: r.last.Seq, Pos: r.last.Pos, Body: b}
+	if r.live.seeded(r.primary) {
+		if err := r.primary.Append(e); err != nil {
+			panic(fmt.Sprintf("BUG: vm: the channel refuses an entry: %v", err))
+		}
+	}
+	if r.recorder != nil {
+		if err := r.recorder.Append(e); err != nil {
+			r.finish(Halted, fmt.Errorf("vm: the log cannot be written: %w", err))
+		}
+	}
+	return e.Seq
+}
+
+// checkpoint appends what is due without an event: a digest, a horizon.
+func (r *Replica) checkpoint() {
+	if !r.logging() {
+		return
+	}
+	l := &r.live
+	i := r.m.Icount()
+	if i-l.lastDigest >= digestEvery || l.exit == machine.PoweredOff && i != l.lastDigest {
+		l.lastDigest = i
+		r.append(replay.DigestCheck{Digest: r.m.Digest()})
+	}
+	if i > r.last.Pos && (l.exit == machine.Idle || r.now()-l.lastEntry >= horizonEvery) {
+		r.append(replay.Horizon{})
+	}
+}
+
+func (r *Replica) flush() {
+	if r.live.seeded(r.primary) {
+		r.primary.Flush()
+	}
+}
+
+// rest sleeps until the guest's next timer is due or something arrives.
+func (r *Replica) rest() {
+	t, ok := r.m.NextTimer()
+	if !ok {
+		r.sleep(-1)
+		return
+	}
+	r.sleep(r.live.steer.until(r.now(), t))
+}
+
+// yield leaves a share of the host's time to a backup that lags: more while
+// the lag is over the target, less when it has caught up, in small steps.
+func (r *Replica) yield(took int64) {
+	l := &r.live
+	if r.primary == nil {
+		l.throttle = 0
+		return
+	}
+	if now := r.now(); now >= l.nextThrottle {
+		l.nextThrottle = now + throttleEvery
+		if a, ok := r.primary.Acked(); ok && a.Lag > r.cfg.LagTarget {
+			l.throttle = min(l.throttle+2, maxThrottle)
+		} else if l.throttle > 0 {
+			l.throttle--
+		}
+	}
+	if l.throttle > 0 {
+		r.sleep(took * int64(l.throttle) / int64(100-l.throttle))
+	}
+}
+
+// seed ships the State at the present position to a backup that has joined.
+func (r *Replica) seed() {
+	var state bytes.Buffer
+	if err := r.m.Save(&state); err != nil {
+		panic(fmt.Sprintf("BUG: vm: saving to memory failed: %v", err))
+	}
+	b := state.Bytes()
+	err := r.primary.SendState(logchan.State{
+		Base: r.last,
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil },
+	})
+	if err != nil {
+		r.event(EventNote, "the state cannot be sent: %v", err)
+		return
+	}
+	r.live.pairing = true
+	r.live.lastDigest = r.m.Icount()
+	r.event(EventNote, "sending %d MB of state to the backup", len(b)>>20)
+}
