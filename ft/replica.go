@@ -360,7 +360,8 @@ func (r *Replica) tickSilence() {
 		if r.state != Seeding {
 			r.alive = false
 		}
-		if r.resumable() && r.dial == 0 {
+		// A primary that is still seeding would refuse, and rightly so.
+		if r.resumable() && r.dial == 0 && (r.armed || !r.backup) {
 			r.rd.Dial = true
 		}
 	}

@@ -147,7 +147,9 @@ func (p *proc) collectReplayed() {
 			p.unsent = append(p.unsent, o)
 		}
 	}
-	for len(p.unsent) > 0 && p.unsent[0].Count <= p.known {
+	// A power-off that has passed the gate may not have taken effect: "ended"
+	// may not be in the run record. It is always sent again.
+	for len(p.unsent) > 0 && p.unsent[0].Count <= p.known && p.unsent[0].Port.Kind != machine.PortPower {
 		p.unsent = p.unsent[1:]
 	}
 }

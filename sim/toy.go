@@ -187,7 +187,7 @@ func (t *Toy) step() machine.Exit {
 		if s.timer == 0 {
 			s.timer = s.clock.At(s.pos) + 1 + machine.VTime(arg%300)
 		}
-		if len(s.rx) == 0 {
+		if len(s.rx) == 0 && s.clock.At(s.pos) < s.timer { // else pending, and a no-op (R4)
 			s.waiting = true
 			return machine.Idle
 		}
