@@ -147,9 +147,7 @@ func (p *proc) collectReplayed() {
 			p.unsent = append(p.unsent, o)
 		}
 	}
-	// A power-off that has passed the gate may not have taken effect: "ended"
-	// may not be in the run record. It is always sent again.
-	for len(p.unsent) > 0 && p.unsent[0].Count <= p.known && p.unsent[0].Port.Kind != machine.PortPower {
+	for len(p.unsent) > 0 && p.unsent[0].Count <= p.known {
 		p.unsent = p.unsent[1:]
 	}
 }

@@ -149,6 +149,9 @@ func (c *checker) atEnd() {
 			continue
 		}
 		if c.w.now-c.w.client.lastAt > 400 {
+			s := &p.m.st
+			c.w.tracef("%v at %d, clock %d of %d, timer %d, waiting %v, off %v, %d frames, %d pending; gate %v full %v, %d inputs; switch's port %v, keeps %d",
+				p, s.pos, s.clock.At(s.pos), c.w.hostTime(), s.timer, s.waiting, s.off, len(s.rx), len(s.pending), p.g.Mode(), p.g.Full(), len(p.inputs), c.w.sw.port, len(c.w.sw.kept))
 			c.fail("%v is %v (%s) but the client got no answer since %d", p, p.r.State(), p.r.Reason(), c.w.client.lastAt)
 		}
 		return

@@ -99,10 +99,12 @@ func (s *ethernet) attach(p *proc, n ft.Fence) bool {
 	return true
 }
 
-// fromGuest takes a frame from a port.
+// fromGuest takes a frame from a port. What one process sends arrives in
+// order: a frame with its old number must not come after one with its new.
 func (s *ethernet) fromGuest(p *proc, n ft.Fence, b []byte) {
 	w := s.w
-	w.after(w.delay(), func() {
+	p.sends = max(p.sends, w.now+w.delay())
+	w.after(p.sends-w.now, func() {
 		if p.host.cutAll || p.host.cutSwitch || p.host.down {
 			return
 		}

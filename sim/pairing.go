@@ -189,6 +189,13 @@ func (p *proc) act() {
 	if rd.Open {
 		p.obey(ft.GateOrder{Mode: ft.GateOpen}, rd)
 		p.release()
+		// A power-off that has passed the old primary's gate, or is older than
+		// the State that was sent, may not have taken effect: "ended" may not be
+		// in the run record. Whoever goes live with a guest that is off says so.
+		if p.m.st.off && !p.dead {
+			p.off = true
+			p.powerOff()
+		}
 		if p.hook("live") {
 			return
 		}

@@ -47,6 +47,7 @@ type proc struct {
 	confirms []confirm
 	requests []machine.Output // made during the slice, not held
 	writes   int              // disk writes on their way
+	sends    int              // when the newest frame reaches the switch
 	off      bool             // the power-off was released
 	slices   int
 
