@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Kill     Kill
 	After    time.Duration // from the client's first answer to the kill
-	Duration time.Duration // of the client's work in all; 0 until ctx or the user ends it
+	Duration time.Duration // of the client's work in all; with a terminal the user ends it
 	Disk     bool          // the guest writes and checks a raw disk all the while
 	JSON     string        // where the report goes; "" nowhere
 	Check    bool          // unattended: no terminal
@@ -53,23 +53,27 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer os.RemoveAll(dir)
 
-	tty := !o.Check && o.Stdin != nil && term.IsTerminal(int(o.Stdin.Fd())) && isTerminal(o.Stdout)
-	s := &scene{dir: dir, disk: o.Disk, relays: tty || o.Kill == KillPartition}
-	v := newPlain(o.Stdout)
-	play := func(ctx context.Context) (*Report, error) { return s.play(ctx, o, img) }
-	s.note = v.note
-	if tty {
-		return watch(ctx, s, play)
+	screen := terminal(o)
+	s := &scene{dir: dir, disk: o.Disk, relays: screen != nil || o.Kill == KillPartition, killed: KillNone}
+	if screen != nil {
+		return watch(ctx, s, o.Stdin, screen, func(ctx context.Context) (*Report, error) { return s.play(ctx, o, img) })
 	}
+	v := newPlain(o.Stdout)
+	s.note = v.note
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go v.follow(ctx, s)
-	return play(ctx)
+	return s.play(ctx, o, img)
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// terminal is where the demo can be watched and steered by a person; nil if
+// that is not wanted or the streams are not a terminal's.
+func terminal(o Options) *os.File {
+	out, ok := o.Stdout.(*os.File)
+	if !ok || o.Check || o.JSON == "-" || o.Stdin == nil || !term.IsTerminal(int(o.Stdin.Fd())) || !term.IsTerminal(int(out.Fd())) {
+		return nil
+	}
+	return out
 }
 
 // play runs the scene from its beginning to the final read of every key.
@@ -89,10 +93,12 @@ func (s *scene) play(ctx context.Context, o Options, img *image.Image) (*Report,
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
+	s.enter(actReading)
 	s.note("demo: reading every key again over the same connection")
 	if err := s.client.verify(); err != nil {
 		return nil, fmt.Errorf("demo: the final read failed: %w", err)
 	}
+	s.enter(actOver)
 	r := s.report(img)
 	if o.JSON != "" {
 		if err := r.write(o.JSON); err != nil {
@@ -102,15 +108,18 @@ func (s *scene) play(ctx context.Context, o Options, img *image.Image) (*Report,
 	return r, nil
 }
 
-// work has the client work for the duration and kills in between.
+// work has the client work for the duration, or until the user has seen enough,
+// and kills in between.
 func (s *scene) work(ctx context.Context, o Options) error {
 	done := make(chan struct{})
 	result := make(chan error, 1)
+	s.enter(actWork)
 	go func() { result <- s.client.work(done) }()
 	kill := time.NewTimer(o.After)
 	defer kill.Stop()
+	s.planKill(o.Kill, o.After)
 	var over <-chan time.Time
-	if o.Duration > 0 {
+	if s.quit == nil {
 		t := time.NewTimer(o.Duration)
 		defer t.Stop()
 		over = t.C
@@ -123,12 +132,11 @@ func (s *scene) work(ctx context.Context, o Options) error {
 		case err := <-result:
 			return fmt.Errorf("demo: the client's connection broke: %w", err)
 		case <-over:
+		case <-s.quit:
 		case <-ctx.Done():
-			if o.Duration > 0 {
-				_ = s.client.conn.Close()
-				<-result
-				return ctx.Err()
-			}
+			_ = s.client.conn.Close()
+			<-result
+			return ctx.Err()
 		}
 		break
 	}
@@ -136,6 +144,10 @@ func (s *scene) work(ctx context.Context, o Options) error {
 	select {
 	case err := <-result:
 		return err
+	case <-ctx.Done():
+		_ = s.client.conn.Close()
+		<-result
+		return ctx.Err()
 	case <-time.After(time.Minute):
 		_ = s.client.conn.Close()
 		return errors.Join(errors.New("demo: the client has waited a minute for an answer"), <-result)

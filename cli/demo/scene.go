@@ -32,24 +32,53 @@ type scene struct {
 	disk   bool
 	relays bool
 	note   func(format string, args ...any) // tells a person what happens
+	quit   <-chan struct{}                  // closed when the user has seen enough; nil: the duration ends the work
 	guest  guest
 	client client
 
+	// What follows is written by the goroutine that plays, under mu, which faces
+	// take to read it.
+	mu                       sync.Mutex
+	act                      act
 	network, primary, backup *child
-	toBackup, toPrimary      *relay // nil without relays
+	toBackup, toPrimary      *relay    // nil without relays
+	began                    time.Time // the primary was started
+	answered                 time.Time // the client's first answer
+	bootPos                  uint64
+	bootCPU                  [2]int64 // primary and backup, ns
+	phase                    time.Time
+	plan                     Kill // what will be done to the pair if nobody does it before
+	planAt                   time.Time
 
-	began    time.Time // the primary was started
-	answered time.Time // the client's first answer
-	bootPos  uint64
-	bootCPU  [2]int64 // primary and backup, ns
-	phase    time.Time
-
-	mu       sync.Mutex
 	killed   Kill
 	killedAt time.Time
 	atKill   vm.Status // the first primary's last status before the loss
 	backupAt vm.Status
 	verified uint64
+}
+
+// act is how far the play has come.
+type act uint8
+
+const (
+	actSetUp   act = iota // the processes are started, the guest boots
+	actWork               // the client works
+	actReading            // the client has stopped; the final read of every key
+	actOver               // everything is measured, the processes are being ended
+)
+
+// enter begins an act.
+func (s *scene) enter(a act) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.act = a
+}
+
+// cast gives a child its part.
+func (s *scene) cast(part **child, c *child) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*part = c
 }
 
 // diskBlocks is the size of the disk that the guest writes with --disk, in
@@ -58,7 +87,6 @@ const diskBlocks = 1024
 
 // setUp starts the switch, the backup and the primary.
 func (s *scene) setUp(img *image.Image) error {
-	s.killed = KillNone
 	socket := filepath.Join(s.dir, "switch.sock")
 	specs := s.writeSpec(img, socket)
 	if specs != nil {
@@ -67,8 +95,7 @@ func (s *scene) setUp(img *image.Image) error {
 	spec := filepath.Join(s.dir, "demo.yaml")
 
 	addresses := make(chan string, 1)
-	var err error
-	s.network, err = start("switch", func(_ *child, l control.Line) {
+	network, err := start("switch", func(_ *child, l control.Line) {
 		if len(l.Forwards) > 0 {
 			addresses <- l.Forwards[0]
 		}
@@ -76,14 +103,16 @@ func (s *scene) setUp(img *image.Image) error {
 	if err != nil {
 		return err
 	}
+	s.cast(&s.network, network)
 	if s.client.addr, err = s.await(s.network, addresses); err != nil {
 		return err
 	}
 
-	s.backup, err = start("backup", s.heard(addresses), "backup", "--control", "--listen", "127.0.0.1:0", spec)
+	backup, err := start("backup", s.heard(addresses), "backup", "--control", "--listen", "127.0.0.1:0", spec)
 	if err != nil {
 		return err
 	}
+	s.cast(&s.backup, backup)
 	backupAddr, err := s.await(s.backup, addresses)
 	if err != nil {
 		return err
@@ -99,11 +128,15 @@ func (s *scene) setUp(img *image.Image) error {
 		s.toBackup.forward(backupAddr)
 		args = []string{"run", "--control", "--backup", s.toBackup.addr(), "--advertise", s.toPrimary.addr(), spec}
 	}
-	s.began = time.Now()
-	s.primary, err = start("primary", s.heard(addresses), args...)
+	began := time.Now()
+	primary, err := start("primary", s.heard(addresses), args...)
 	if err != nil {
 		return err
 	}
+	s.cast(&s.primary, primary)
+	s.mu.Lock()
+	s.began = began
+	s.mu.Unlock()
 	primaryAddr, err := s.await(s.primary, addresses)
 	if err != nil {
 		return err
@@ -177,6 +210,8 @@ func (s *scene) boot(ctx context.Context) error {
 		}
 		return fmt.Errorf("%w (the guest's last line: %q)", err, s.guest.lastLine())
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.answered = time.Now()
 	p, b := s.primary.latest(), s.backup.latest()
 	s.bootPos, s.bootCPU = p.Position, [2]int64{p.CPUNS, b.CPUNS}
@@ -185,11 +220,18 @@ func (s *scene) boot(ctx context.Context) error {
 	return nil
 }
 
-// kill does to the pair what it is told, once.
+// planKill says what work will do, and when, for faces that count down.
+func (s *scene) planKill(k Kill, after time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plan, s.planAt = k, time.Now().Add(after)
+}
+
+// kill does to the pair what it is told, once, while the client works.
 func (s *scene) kill(k Kill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.killed != KillNone || k == KillNone || s.primary == nil || k == KillPartition && s.toBackup == nil {
+	if s.killed != KillNone || k == KillNone || s.act != actWork || k == KillPartition && s.toBackup == nil {
 		return
 	}
 	s.killed = k
