@@ -116,13 +116,16 @@ type guest struct {
 	wait  sync.WaitGroup
 	stop  context.CancelFunc
 
-	mu  sync.Mutex
-	nic *NIC // nil while no replica is live
+	mu      sync.Mutex
+	change  sync.Cond
+	nic     *NIC // nil while no replica is live: the guest stands still, it loses nothing
+	stopped bool
 }
 
 func newGuest(t testing.TB, mac MAC, addr string) *guest {
 	t.Helper()
 	g := &guest{link: channel.New(1024, 1514, tcpip.LinkAddress(mac[:]))}
+	g.change.L = &g.mu
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{arp.NewProtocol, ipv4.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
@@ -145,6 +148,9 @@ func newGuest(t testing.TB, mac MAC, addr string) *guest {
 		for pkt := g.link.ReadContext(ctx); pkt != nil; pkt = g.link.ReadContext(ctx) {
 			v := pkt.ToView()
 			g.mu.Lock()
+			for g.nic == nil && !g.stopped {
+				g.change.Wait()
+			}
 			if g.nic != nil {
 				g.nic.Send(v.AsSlice())
 			}
@@ -155,8 +161,13 @@ func newGuest(t testing.TB, mac MAC, addr string) *guest {
 	})
 	t.Cleanup(func() {
 		g.stop()
+		g.mu.Lock()
+		g.stopped = true
+		g.change.Broadcast()
+		g.mu.Unlock()
+		g.stack.Close() // wakes whoever reads from a connection
 		g.wait.Wait()
-		g.stack.Destroy()
+		g.stack.Wait()
 	})
 	return g
 }
@@ -168,11 +179,17 @@ func (g *guest) take(f Received) {
 	pkt.DecRef()
 }
 
+// attach lets the guest send to a host half.
+func (g *guest) attach(n *NIC) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.nic = n
+	g.change.Broadcast()
+}
+
 // runOn lets the guest live on a host half until the returned function is called.
 func (g *guest) runOn(n *NIC) (halt func()) {
-	g.mu.Lock()
-	g.nic = n
-	g.mu.Unlock()
+	g.attach(n)
 	stop := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
@@ -187,9 +204,7 @@ func (g *guest) runOn(n *NIC) (halt func()) {
 		}
 	})
 	return sync.OnceFunc(func() {
-		g.mu.Lock()
-		g.nic = nil
-		g.mu.Unlock()
+		g.attach(nil)
 		close(stop)
 		wait.Wait()
 	})
