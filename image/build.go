@@ -145,7 +145,7 @@ func (b *builder) run(ctx context.Context, dir string) error {
 
 	// The kernel, by far the largest, comes last: until then the libraries
 	// that the server needs become known, and with them the sum.
-	s := &supply{b: b, archive: a, tree: newTree()}
+	s := &supply{b: b, archive: a, tree: mergedTree()}
 	g := &guest{}
 	if err := s.unpack(ctx, busyboxPackage); err != nil {
 		return err
@@ -185,6 +185,9 @@ func (b *builder) run(ctx context.Context, dir string) error {
 	m := &manifest{
 		Name: b.options.Name, Release: a.release.version, KernelVersion: k.version,
 		Cmdline: cmdline, Packages: s.packages(), IndexSHA256: a.pinned,
+	}
+	if a.pinned != "" {
+		m.Release = "" // the release that is signed is another
 	}
 	if err := store(dir, m, k.image, initrd.Bytes()); err != nil {
 		return fmt.Errorf("image: %w", err)
@@ -250,22 +253,23 @@ func (s *supply) unpack(ctx context.Context, p *debPackage) error {
 
 // finder looks for the first file that is there under one of several names,
 // and unpacks one package after the other while none is.
-func (s *supply) finder(ctx context.Context) func(names ...string) (string, []byte, error) {
-	return func(names ...string) (string, []byte, error) {
+func (s *supply) finder(ctx context.Context) func(names ...string) (found, error) {
+	return func(names ...string) (found, error) {
 		for {
 			for _, name := range names {
 				if real, n := s.tree.resolve(name); n != nil && n.kind() == modeFile && !n.left {
-					return real, n.data, nil
+					dir, _ := s.tree.resolve(path.Dir(name))
+					return found{path.Join(dir, path.Base(name)), real, n.data}, nil
 				}
 			}
 			if len(s.next) == 0 {
-				return "", nil, fmt.Errorf("no package that the server depends on has /%s", names[0])
+				return found{}, fmt.Errorf("no package that the server depends on has /%s", names[0])
 			}
 			i := s.likely(path.Base(names[0]))
 			p := s.next[i]
 			s.next = slices.Delete(s.next, i, i+1)
 			if err := s.unpack(ctx, p); err != nil {
-				return "", nil, err
+				return found{}, err
 			}
 		}
 	}
@@ -273,7 +277,7 @@ func (s *supply) finder(ctx context.Context) func(names ...string) (string, []by
 
 // likely is the index of the package that is named after a library, or 0.
 func (s *supply) likely(file string) int {
-	stem, _, isLibrary := strings.Cut(file, ".so")
+	stem, _, isLibrary := strings.Cut(strings.ReplaceAll(file, "_", "-"), ".so")
 	if !isLibrary {
 		return 0
 	}

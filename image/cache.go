@@ -27,7 +27,7 @@ const manifestFormat = 1
 type manifest struct {
 	Format  int    `json:"format"`
 	Name    string `json:"name"`
-	Release string `json:"release"` // of Debian
+	Release string `json:"release,omitempty"` // of Debian
 	// IndexSHA256 is there if the package index was not the signed one.
 	IndexSHA256   string    `json:"index_sha256,omitempty"`
 	KernelVersion string    `json:"kernel_version"`

@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -55,12 +56,16 @@ func unpackDeb(file string, t *tree, progress func(done int64), keep func(name s
 		if !strings.HasPrefix(name, "data.tar") {
 			continue
 		}
-		r, err := decompress(members, path.Ext(name))
+		member := &counter{r: members, told: func(int64) {}}
+		r, err := decompress(bufio.NewReaderSize(member, 256<<10), path.Ext(name))
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := unpackTar(r, t, keep); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+		if _, err := io.Copy(io.Discard, member); err != nil || member.n != head.Size {
+			return fmt.Errorf("%s: it ends after %d of %d bytes", name, member.n, head.Size)
 		}
 		return nil
 	}
@@ -100,11 +105,14 @@ func decompress(r io.Reader, ext string) (io.Reader, error) {
 }
 
 func unpackTar(r io.Reader, t *tree, keep func(name string) bool) error {
-	files := tar.NewReader(io.LimitReader(r, maxUnpacked))
+	r = io.LimitReader(r, maxUnpacked)
+	files := tar.NewReader(r)
 	for range maxEntries {
 		head, err := files.Next()
 		if err == io.EOF {
-			return nil
+			// To the end, where the compression has its sums.
+			_, err = io.Copy(io.Discard, r)
+			return err
 		}
 		if err != nil {
 			return err

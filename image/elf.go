@@ -11,7 +11,7 @@ import (
 )
 
 // libraryDirs is where the dynamic loader looks, in its order.
-var libraryDirs = []string{"usr/lib/riscv64-linux-gnu", "usr/lib", "lib/riscv64-linux-gnu", "lib"}
+var libraryDirs = []string{"usr/lib/riscv64-linux-gnu", "usr/lib"}
 
 // elfNeeds is the program interpreter (empty if there is none) and the
 // libraries that an executable or library names.
@@ -40,51 +40,51 @@ func elfNeeds(data []byte) (interpreter string, libraries []string, err error) {
 	return interpreter, libraries, err
 }
 
+// A found file: where it is asked for, and where links lead.
+type found struct {
+	name, real string
+	data       []byte
+}
+
 // addProgram adds an executable, its interpreter and all libraries that it
-// needs, directly or not, to the guest. Find is asked for names of files; it
-// may fetch packages.
-func (g *guest) addProgram(name string, find func(names ...string) (string, []byte, error)) error {
-	type wanted struct{ by, put string }
-	queue := []wanted{{by: "the image", put: name}}
-	seen := map[string]bool{}
+// needs, directly or not, to the guest. Find is asked for the first file that
+// is there under one of several names; it may fetch packages.
+func (g *guest) addProgram(name string, find func(names ...string) (found, error)) error {
+	type wanted struct{ file, by string }
+	queue := []wanted{{name, "the guest"}}
+	seen := map[string]bool{} // files and links that are in the guest
 	for len(queue) > 0 {
 		w := queue[0]
 		queue = queue[1:]
-		names := []string{w.put}
-		if !strings.Contains(w.put, "/") {
+		names := []string{w.file}
+		if !strings.Contains(w.file, "/") {
 			names = names[:0]
 			for _, dir := range libraryDirs {
-				names = append(names, path.Join(dir, w.put))
+				names = append(names, path.Join(dir, w.file))
 			}
 		}
-		real, data, err := find(names...)
+		f, err := find(names...)
 		if err != nil {
-			return fmt.Errorf("%s, which %s needs: %w", w.put, w.by, err)
+			return fmt.Errorf("%s, which %s needs: %w", w.file, w.by, err)
 		}
-		put := w.put
-		if !strings.Contains(put, "/") {
-			put = path.Join(path.Dir(real), put)
+		if f.name != f.real && !seen[f.name] {
+			seen[f.name] = true
+			g.link(f.name, "/"+f.real)
 		}
-		if seen[put] {
+		if seen[f.real] {
 			continue
 		}
-		seen[put] = true
-		interpreter, libraries, err := elfNeeds(data)
+		seen[f.real] = true
+		g.file(f.real, 0o755, f.data)
+		interpreter, libraries, err := elfNeeds(f.data)
 		if err != nil {
-			return fmt.Errorf("%s: %w", put, err)
-		}
-		if put == strings.TrimPrefix(real, "/") || !seen[real] {
-			seen[real] = true
-			g.file(real, 0o755, data)
-		}
-		if put != real {
-			g.link(put, "/"+real)
+			return fmt.Errorf("%s: %w", f.real, err)
 		}
 		if interpreter != "" {
-			queue = append(queue, wanted{by: put, put: strings.TrimPrefix(interpreter, "/")})
+			queue = append(queue, wanted{strings.TrimPrefix(interpreter, "/"), f.real})
 		}
 		for _, l := range libraries {
-			queue = append(queue, wanted{by: put, put: l})
+			queue = append(queue, wanted{l, f.real})
 		}
 	}
 	return nil

@@ -34,10 +34,10 @@ func (g *guest) addBase(busybox []byte) error {
 	for _, dir := range []string{"dev", "etc", "proc", "root", "run", "sys", "tmp"} {
 		g.entries = append(g.entries, cpioEntry{dir, modeDir | 0o755, nil})
 	}
-	// Debian's merged layout, so that names in packages hold.
-	g.link("bin", "usr/bin")
-	g.link("sbin", "usr/bin")
-	g.link("lib", "usr/lib")
+	for _, dir := range mergedDirs {
+		g.link(dir, "usr/"+dir)
+	}
+	g.link("usr/sbin", "bin")
 	g.file("usr/bin/busybox", 0o755, busybox)
 	for _, applet := range []string{"modprobe", "poweroff", "sh"} {
 		g.link("usr/bin/"+applet, "busybox")

@@ -21,6 +21,18 @@ type tree struct{ files map[string]*node }
 
 func newTree() *tree { return &tree{files: map[string]*node{}} }
 
+// mergedTree is a tree with the links of Debian's merged layout: packages have
+// their files below usr, programs name them without it.
+func mergedTree() *tree {
+	t := newTree()
+	for _, dir := range mergedDirs {
+		t.files[dir] = &node{mode: modeLink | 0o777, data: []byte("usr/" + dir)}
+	}
+	return t
+}
+
+var mergedDirs = []string{"bin", "lib", "sbin"}
+
 // add puts a node into the tree. A name below a link or a file, and a link
 // that leads out of the tree, are refused.
 func (t *tree) add(name string, n *node) error {
