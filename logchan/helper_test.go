@@ -54,7 +54,7 @@ func await(t testing.TB, e *Endpoint, kind EventKind) Event {
 			}
 			seen = append(seen, fmt.Sprintf("%d: %v", ev.Kind, ev.Err))
 		case <-timeout:
-			t.Fatalf("no event %d; saw %v", kind, seen)
+			t.Fatalf("no event %d; saw %d others, first %v", kind, len(seen), seen[:min(len(seen), 8)])
 		}
 	}
 }
