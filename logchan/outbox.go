@@ -135,6 +135,13 @@ func (o *outbox) resumable(haveState bool, seq replay.Seq) bool {
 	return seq >= o.acked && seq <= o.enc.Last().Seq
 }
 
+// overtaken says whether the peer has acknowledged more than seq.
+func (o *outbox) overtaken(seq replay.Seq) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.started && seq < o.acked
+}
+
 // sentTo says whether the peer can have received the entries up to seq, and
 // has not said otherwise before.
 func (o *outbox) sentTo(seq replay.Seq) bool {

@@ -184,6 +184,11 @@ func (p *Primary) resumable(h Hello) *Refusal {
 	if p.box.resumable(h.HaveState, h.Received) {
 		return nil
 	}
+	if h.HaveState && p.box.overtaken(h.Received) {
+		// Both connections were up for a moment, and acknowledgements on the
+		// old one were faster than this greeting.
+		return &Refusal{Code: RefuseBusy, Ours: true, Text: "the greeting is older than the newest acknowledgement: dial again"}
+	}
 	return &Refusal{Code: RefuseUnknownRun, Ours: true,
 		Text: fmt.Sprintf("the backup says that it has received up to entry %d (State: %v), which cannot be", h.Received, h.HaveState)}
 }
