@@ -21,7 +21,7 @@ import (
 const guestAddr = "10.0.2.15"
 
 // echoServer answers every connection to a guest's port 7 with what it says.
-func echoServer(t *testing.T, g *guest) {
+func echoServer(t testing.TB, g *guest) {
 	t.Helper()
 	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{Port: 7}, ipv4.ProtocolNumber)
 	if err != nil {
@@ -53,7 +53,7 @@ func forwardTo(guest string) func(*SwitchConfig) {
 	}
 }
 
-func dialForward(t *testing.T, s *Switch) *net.TCPConn {
+func dialForward(t testing.TB, s *Switch) *net.TCPConn {
 	t.Helper()
 	c, err := net.Dial("tcp", s.ForwardAddresses()[0])
 	if err != nil {

@@ -107,7 +107,9 @@ func (n *NIC) ended(err error) bool {
 		n.emit(NICEvent{Kind: NICRefused, Err: refused})
 		return true
 	}
-	return n.ctx.Err() != nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.closed || n.ctx.Err() != nil
 }
 
 func (n *NIC) redial() *link {

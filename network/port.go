@@ -98,7 +98,9 @@ func (s *Switch) serve(c net.Conn) {
 	p, a, err := s.welcome(c, in, out)
 	if err == nil {
 		err = s.converse(p, a, in)
-		p.detach(a)
+		if lost := p.detach(a); lost != nil {
+			err = lost
+		}
 		s.event(SwitchEvent{Kind: SwitchDetached, VM: p.name.vm, NIC: p.name.index, MAC: p.mac, Text: reason(err)})
 	}
 	var refused *RefusedError
@@ -290,13 +292,14 @@ func (p *port) confirm(number uint64) {
 	p.keep.confirm(number)
 }
 
-// detach forgets an attachment; what arrives for the guest meanwhile is kept
-// for the next.
-func (p *port) detach(a *attachment) {
+// detach forgets an attachment, and returns why it had lost the port if it had;
+// what arrives for the guest meanwhile is kept for the next.
+func (p *port) detach(a *attachment) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.attachments--
 	if p.live == a {
 		p.live = nil
 	}
+	return a.lost
 }
