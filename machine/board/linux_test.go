@@ -60,15 +60,6 @@ func TestLinuxBootIsDeterministic(t *testing.T) {
 	replay(t, "reference", ref, log[:first], nil)
 }
 
-// BenchmarkLinuxBoot measures instructions per second on the boot.
-func BenchmarkLinuxBoot(b *testing.B) {
-	cfg := linuxConfig(b)
-	for range b.N {
-		bootLinux(b, cfg)
-	}
-	b.ReportMetric(linuxEnd*float64(b.N)/b.Elapsed().Seconds()/1e6, "Minstr/s")
-}
-
 // BenchmarkLinuxDigest measures a digest after each 100,000 instructions of a
 // running system.
 func BenchmarkLinuxDigest(b *testing.B) {
