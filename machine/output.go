@@ -63,8 +63,12 @@ type Output struct {
 	Sector uint64 // disks: first 512-byte sector
 	Length uint32 // disk reads and entropy: bytes wanted
 	Offset uint64 // consoles: offset of Bytes[0] since power-on
-	Bytes  []byte // frame, console bytes or data to write
+	Bytes  []byte // frame, console bytes or data to write; of a power-off: none, or GuestFailed
 }
+
+// GuestFailed is the one byte that a power-off carries when the guest called it
+// a failure.
+const GuestFailed = 1
 
 // Held says whether the Output Rule applies.
 func (o Output) Held() bool {

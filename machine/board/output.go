@@ -46,7 +46,7 @@ func (b *Board) powerOff(failed bool) {
 	}
 	o := machine.Output{Port: machine.Port{Kind: machine.PortPower}}
 	if failed {
-		o.Bytes = []byte{GuestFailed}
+		o.Bytes = []byte{machine.GuestFailed}
 	}
 	b.emit(o)
 	b.off, b.restart = true, false
