@@ -34,6 +34,7 @@ type client struct {
 	mu    sync.Mutex
 	tally Tally
 	last  time.Time // of the last answer
+	tempo tempo
 }
 
 // snapshot is the tally so far, with a stall that still goes on.
@@ -45,6 +46,22 @@ func (c *client) snapshot() Tally {
 		t.LongestStall = max(t.LongestStall, milliseconds(time.Since(c.last)))
 	}
 	return t
+}
+
+// rates counts the operations in the last n spans of recentWidth, and in those
+// of lossWidth around the loss; nil before the work or the loss has begun.
+func (c *client) rates(n int, loss time.Time) (recent, around []int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last.IsZero() {
+		return nil, nil
+	}
+	now := time.Now()
+	recent = c.tempo.recent(recentWidth, n, now)
+	if !loss.IsZero() {
+		around = c.tempo.around(loss, lossWidth, lossBefore, n, now)
+	}
+	return recent, around
 }
 
 // connect tries until the guest's server has answered once.
@@ -78,8 +95,8 @@ func (c *client) try(ctx context.Context) error {
 	if err == nil && answer != "PONG" {
 		err = fmt.Errorf("demo: the server says %q to PING", answer)
 	}
+	stop()
 	if err != nil {
-		stop()
 		return errors.Join(err, conn.Close())
 	}
 	return conn.SetReadDeadline(time.Time{})
@@ -90,6 +107,7 @@ func (c *client) try(ctx context.Context) error {
 func (c *client) work(done <-chan struct{}) error {
 	c.mu.Lock()
 	c.last = time.Now()
+	c.tempo.begin(c.last)
 	c.mu.Unlock()
 	for n := 0; ; n++ {
 		select {
@@ -166,6 +184,7 @@ func (c *client) answered(count func(*Tally)) {
 	c.tally.Operations++
 	c.tally.LongestStall = max(c.tally.LongestStall, milliseconds(now.Sub(c.last)))
 	c.last = now
+	c.tempo.add(now)
 	count(&c.tally)
 }
 

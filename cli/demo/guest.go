@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lockstep-vm/lockstep/image"
 )
@@ -41,8 +44,8 @@ func (g *guest) hear(text string) {
 }
 
 func (g *guest) line(line string) {
-	if strings.TrimSpace(line) != "" {
-		g.last = line
+	if shown := printable(line); shown != "" {
+		g.last = shown
 	}
 	if g.kernel == "" {
 		g.kernel = kernelLine.FindString(line)
@@ -55,6 +58,20 @@ func (g *guest) line(line string) {
 	if strings.Contains(line, image.DiskMismatchLine) {
 		g.mismatch++
 	}
+}
+
+// printable is a line without what a terminal would obey: the guest must not
+// write to the demo's screen.
+func printable(line string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, ansi.Strip(line)))
 }
 
 func (g *guest) lastLine() string {
