@@ -92,8 +92,11 @@ type Replica struct {
 	arm    replay.Seq // primary: of this epoch's Arm; 0 until it is appended
 	armed  bool       // backup
 	backup bool       // not live yet
-	end    replay.Seq // backup: the end of the log, once sealed
-	done   replay.Seq // backup: executed and compared up to here
+	// claimed: a claim of this epoch was sent; it stays so even when the
+	// power-off, released before, ends the run.
+	claimed bool
+	end     replay.Seq // backup: the end of the log, once sealed
+	done    replay.Seq // backup: executed and compared up to here
 }
 
 // NewPrimary is the replica that powers the VM on. Its caller has begun the
@@ -185,7 +188,7 @@ func (r *Replica) resumable() bool {
 	case Gated, Protected, Replaying, Draining:
 		return true
 	case Ending:
-		return r.peer != ProcessID{}
+		return r.peer != ProcessID{} && !r.claimed
 	}
 	return false
 }
@@ -390,6 +393,7 @@ func (r *Replica) peerLost(why string) {
 // claim sends the claim. From here on the epoch is sealed for this side (R17).
 func (r *Replica) claim(why string) {
 	r.enter(Claiming, why)
+	r.claimed = true
 	r.gen, r.dial, r.ask = 0, 0, 0
 	r.rd.Dial, r.rd.Resume = false, nil
 	r.rd.Claim = r.claimOrder()
@@ -400,7 +404,7 @@ func (r *Replica) claimOrder() *Claim {
 }
 
 func (r *Replica) claimWon() {
-	r.won, r.ask = r.epoch, 0
+	r.won, r.ask, r.claimed = r.epoch, 0, false
 	r.number = WinnerFence(r.cfg.Run, r.won)
 	r.peer = ProcessID{}
 	if r.backup {
