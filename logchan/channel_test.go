@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"testing"
 	"time"
 
@@ -181,9 +182,10 @@ func TestNoAcknowledgementBeyondTheSeal(t *testing.T) {
 				}
 				_ = p.Append(horizon(n))
 				p.Flush()
-				if n > 2000 {
-					time.Sleep(time.Millisecond)
+				if n > 200 {
+					time.Sleep(100 * time.Microsecond)
 				}
+				runtime.Gosched()
 			}
 			await(t, pe, Closed)
 			p.Seal()
