@@ -112,11 +112,11 @@ func partLines(p part, rates meter) []string {
 	st := p.status
 	lines[0] = fact("state", standing(p))
 	lines[1] = fact("position", thousands(st.Position))
-	lines[2] = fact("guest", fmt.Sprintf("%.2f s", float64(st.GuestNS)/1e9))
+	lines[2] = fact("guest", fmt.Sprintf("%.2f s since power-on", float64(st.GuestNS)/1e9))
 	cpu, mbit, ok := rates.rates()
 	switch {
 	case ok:
-		lines[3] = fact("cpu", fmt.Sprintf("%3.0f %%  of a core, %.1f s in all", 100*cpu, float64(st.CPUNS)/1e9))
+		lines[3] = fact("cpu", fmt.Sprintf("%.0f %%  (%.1f s in all)", 100*cpu, float64(st.CPUNS)/1e9))
 	case st.CPUNS > 0:
 		lines[3] = fact("cpu", fmt.Sprintf("%.1f s in all", float64(st.CPUNS)/1e9))
 	}
@@ -147,7 +147,7 @@ func standing(p part) string {
 	case "protected", "replaying":
 		return good.Render(st)
 	case "alone":
-		return warn.Render(st) + dim.Render("  live, without a backup")
+		return warn.Render(st) + dim.Render(", without a backup")
 	default:
 		return warn.Render(st)
 	}
@@ -159,9 +159,9 @@ func (m tui) client() []string {
 	t := m.now.tally
 	head := dim.Render(" client    waits for the server's first answer")
 	if t.Connections > 0 {
-		head = fmt.Sprintf(" %s %s/s  %s operations, %s writes acknowledged, longest stall %s",
-			accent.Render("client"), bold.Render(fmt.Sprintf("%5.0f", perSecond(m.now.recent, 10))),
-			thousands(uint64(t.Operations)), thousands(uint64(t.Acknowledged)), bold.Render(fmt.Sprintf("%.0f ms", t.LongestStall)))
+		head = fmt.Sprintf(" %s  %s/s, longest stall %s; %s operations, %s acknowledged writes",
+			accent.Render("client"), bold.Render(fmt.Sprintf("%.0f", perSecond(m.now.recent, 10))), bold.Render(fmt.Sprintf("%.0f ms", t.LongestStall)),
+			thousands(uint64(t.Operations)), thousands(uint64(t.Acknowledged)))
 	}
 	room := m.width - 2
 	counts := m.now.recent
@@ -186,9 +186,9 @@ func (m tui) loss() []string {
 		head += fmt.Sprintf(", noticed after %s", bold.Render(fmt.Sprintf("%.0f ms", *f.detected)))
 	}
 	if f.live != nil {
-		head += fmt.Sprintf(", the %s live after %s", f.survivor, bold.Render(fmt.Sprintf("%.0f ms", *f.live)))
+		head += fmt.Sprintf(", %s live after %s", f.survivor, bold.Render(fmt.Sprintf("%.0f ms", *f.live)))
 	}
-	head += dim.Render(fmt.Sprintf("  (a column: %d ms)", lossWidth.Milliseconds()))
+	head = spread(head, dim.Render(fmt.Sprintf("column: %d ms ", lossWidth.Milliseconds())), m.width)
 	counts := m.now.around
 	counts = counts[:min(len(counts), m.width-3)]
 	lines := []string{head}
@@ -220,7 +220,7 @@ func (m tui) outlook() string {
 	case s.act == actSetUp:
 		text = "The guest boots on both; the client waits for its server's first answer."
 	case s.failover.live != nil:
-		text = warn.Render(fmt.Sprintf("The %s runs on alone: one more loss would end the guest. q: final read, report.", s.failover.survivor))
+		text = warn.Render(fmt.Sprintf("The %s runs on alone, unprotected: the next loss would end the guest.", s.failover.survivor))
 	case s.failover.killed != KillNone:
 		text = warn.Render("One side is lost; the other finds out and claims the right to go on.")
 	case s.plan == KillPrimary, s.plan == KillBackup:
