@@ -1,10 +1,12 @@
 // Package spec reads the YAML description of a VM. It is strict: an unknown
 // key, a wrong type, a missing file or an impossible combination is an error
-// that names the line and says what to do.
+// that names the line and says what to do. examples/web.yaml shows every key.
 package spec
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/lockstep-vm/lockstep/machine"
@@ -12,10 +14,10 @@ import (
 
 // Defaults of the settings that a spec may leave out.
 const (
-	DefaultMemory    = 256 << 20
+	DefaultMemory    = 256 << 20 // bytes
 	DefaultHeartbeat = 50 * time.Millisecond
 	DefaultTimeout   = 500 * time.Millisecond
-	DefaultLagTarget = 20 * time.Millisecond
+	DefaultLagTarget = 100 * time.Millisecond
 )
 
 // VM is a spec as read, with its paths made absolute (relative ones are taken
@@ -27,14 +29,13 @@ type VM struct {
 	Memory uint64
 	// Image is a name in the image cache; then Kernel and Initrd are its
 	// files, and Cmdline its own unless the spec has one.
-	Image    string
-	CacheDir string // where Image was found
-	Kernel   string // path of the raw RISC-V Image
-	Initrd   string // path; empty if there is none
-	Cmdline  string
-	Disks    []Disk
-	NICs     []NIC
-	Arbiter  string // "file:" and an absolute path; empty if there is none
+	Image   string
+	Kernel  string // path of the raw RISC-V Image
+	Initrd  string // path; empty if there is none
+	Cmdline string
+	Disks   []Disk
+	NICs    []NIC
+	Arbiter string // "file:" and an absolute path; empty if there is none
 
 	Heartbeat time.Duration // how often the logging channel shows life
 	Timeout   time.Duration // silence after which the peer counts as lost
@@ -60,13 +61,63 @@ type NIC struct {
 	MAC    [6]byte
 }
 
-// Load reads and checks the spec at path.
-func Load(path string) (*VM, error) {
-	return nil, fmt.Errorf("spec: being written")
-}
-
 // Config is the guest-visible configuration: it reads kernel and initrd and
 // takes the disks' sizes. Both replicas must get the same.
 func (v *VM) Config() (*machine.Config, error) {
-	return nil, fmt.Errorf("spec: being written")
+	c := &machine.Config{Memory: v.Memory, Cmdline: v.Cmdline}
+	var err error
+	if c.Kernel, err = os.ReadFile(v.Kernel); err != nil {
+		return nil, fmt.Errorf("spec: %s: kernel: %w", v.File, err)
+	}
+	if v.Initrd != "" {
+		if c.Initrd, err = os.ReadFile(v.Initrd); err != nil {
+			return nil, fmt.Errorf("spec: %s: initrd: %w", v.File, err)
+		}
+	}
+	for _, d := range v.Disks {
+		size, err := diskSize(d.Path)
+		if err != nil {
+			return nil, fmt.Errorf("spec: %s: disk: %w", v.File, err)
+		}
+		c.Disks = append(c.Disks, machine.DiskConfig{Sectors: size / sectorSize, ReadOnly: d.ReadOnly})
+	}
+	for _, n := range v.NICs {
+		c.NICs = append(c.NICs, machine.NICConfig{MAC: n.MAC})
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("spec: %s: %w", v.File, err)
+	}
+	return c, nil
+}
+
+// DeriveMAC is the address of a VM's NIC that the spec gives none: the same
+// for the same name and index, locally administered.
+func DeriveMAC(name string, index int) [6]byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "lockstep mac %d\n%s", index, name))
+	mac := [6]byte(sum[:6])
+	mac[0] = mac[0]&^1 | 2 // not a group address, locally administered
+	return mac
+}
+
+// sectorSize is the unit of a disk's size, in bytes.
+const sectorSize = 512
+
+// diskSize is the size in bytes of the raw image or block device at path.
+func diskSize(path string) (uint64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.IsDir() {
+		return 0, fmt.Errorf("%s is a directory; a disk is a raw image", path)
+	}
+	size, err := f.Seek(0, 2) // works for block devices too
+	if err != nil {
+		return 0, err
+	}
+	if size == 0 || size%sectorSize != 0 {
+		return 0, fmt.Errorf("%s is %d bytes long; a raw image is a positive multiple of %d", path, size, sectorSize)
+	}
+	return uint64(size), nil
 }
