@@ -18,7 +18,7 @@ type checker struct {
 	lastLive  *proc
 	failovers int
 	winners   []cell
-	healedAt  uint64 // requests answered when the faults ended
+	protected bool // a backup was armed, and both sides knew
 	// excused says why nobody may be left: a side died that the protocol
 	// cannot do without.
 	excused string
@@ -114,7 +114,7 @@ func (c *checker) ending(p *proc) {
 // protected: only the death of the side that won or sent a claim, before the
 // next Arm, or of both sides, may leave nobody.
 func (c *checker) crashed(p *proc) {
-	if p.r == nil || c.excused != "" {
+	if p.r == nil || c.excused != "" || c.w.cfg.OneFault {
 		return
 	}
 	q := p.host.other().proc

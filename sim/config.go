@@ -32,8 +32,12 @@ const (
 	BreakR18ArmOutOfOrder
 	// BreakR18UnarmedClaims: a backup that is not armed claims.
 	BreakR18UnarmedClaims
-	// BreakR19NoFence: neither switch nor disk compares numbers.
+	// BreakR19NoFence: the disk compares no numbers.
 	BreakR19NoFence
+	// BreakR19NoSwitchFence: the switch compares no numbers.
+	BreakR19NoSwitchFence
+	// BreakR19FenceLate: the winner reads and writes before its fence stands.
+	BreakR19FenceLate
 	// BreakR19OneNumber: the winner carries the number of the old primary.
 	BreakR19OneNumber
 	numBreaks
@@ -42,7 +46,8 @@ const (
 var breakNames = [numBreaks]string{
 	"nothing", "R9 no marker", "R11 no wait", "R13 ack after end", "R13 ack before receipt", "R16 forgetful arbiter",
 	"R16 claim taken back", "R17 resume with a winner", "R17 release at reconnect", "R18 arm before gate",
-	"R18 arm out of order", "R18 unarmed claims", "R19 no fence", "R19 one number",
+	"R18 arm out of order", "R18 unarmed claims", "R19 no fence", "R19 no fence at the switch",
+	"R19 fence late", "R19 one number",
 }
 
 func (b Break) String() string { return breakNames[b] }
@@ -51,6 +56,9 @@ func (b Break) String() string { return breakNames[b] }
 type Config struct {
 	Seed  uint64
 	Break Break
+	// OneFault: nothing goes wrong but one thing, once the VM is protected.
+	// Then somebody must be live at the end, without excuse.
+	OneFault bool
 	// Trace, if not nil, is told everything that happens.
 	Trace func(line string)
 }

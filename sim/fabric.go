@@ -89,7 +89,7 @@ type kept struct {
 
 // attach is how a port announces itself with its number; false is a refusal.
 func (s *ethernet) attach(p *proc, n ft.Fence) bool {
-	if n.Less(s.number) && !s.w.broken(BreakR19NoFence) {
+	if n.Less(s.number) && !s.w.broken(BreakR19NoSwitchFence) {
 		return false
 	}
 	s.number, s.port = n, p
@@ -108,7 +108,7 @@ func (s *ethernet) fromGuest(p *proc, n ft.Fence, b []byte) {
 		if p.host.cutAll || p.host.cutSwitch || p.host.down {
 			return
 		}
-		if n.Less(s.number) && !w.broken(BreakR19NoFence) {
+		if n.Less(s.number) && !w.broken(BreakR19NoSwitchFence) {
 			w.tracef("switch: refuses %v's %v", p.id, n)
 			w.after(w.delay(), func() { p.later(func() { p.r.FencedOff() }) })
 			return

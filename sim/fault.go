@@ -23,6 +23,10 @@ type fault struct {
 
 func (f *faults) init(w *World) {
 	f.w, f.rnd = w, NewRand(w.cfg.Seed^0xfa017)
+	if w.cfg.OneFault {
+		f.plan = []fault{{hook: true, at: f.rnd.Between(1, 250)}}
+		return
+	}
 	count := 1
 	if !f.rnd.OneIn(3) {
 		count = f.rnd.Between(2, 6)
@@ -56,7 +60,7 @@ func (f *faults) anybody() *proc {
 
 // hook is a step of p's.
 func (f *faults) hook(p *proc, name string) {
-	if f.over || p.dead {
+	if f.over || p.dead || f.w.cfg.OneFault && !f.w.check.protected {
 		return
 	}
 	f.n++

@@ -309,37 +309,43 @@ func (p *proc) unanswered(e ft.Epoch) {
 	p.r.ClaimResult(e, ft.Unknown)
 }
 
+// fence raises the disk's fence and attaches to the switch, and asks again until
+// both have answered.
 func (p *proc) fence(n ft.Fence) {
 	w := p.w
-	if w.broken(BreakR19NoFence) {
-		p.post(p.r.Fenced)
-		w.sw.attach(p, n)
-		return
+	n = p.number(n)
+	raised := false
+	raise := func() bool { return w.disk.raise(n) }
+	if w.broken(BreakR19FenceLate) {
+		raise = func() bool {
+			w.after(w.rnd.Between(20, 150), func() { w.disk.raise(n) })
+			return true
+		}
 	}
 	var try func()
-	raised := false
 	try = func() {
 		if p.dead || raised {
 			return
 		}
-		if !p.paused && !p.host.down && !p.host.cutAll && !p.host.cutSwitch {
-			w.after(w.delay(), func() {
-				if raised {
-					return
-				}
-				if !w.disk.raise(p.number(n)) || !w.sw.attach(p, p.number(n)) {
-					p.later(p.r.FencedOff)
-					return
-				}
-				w.after(w.delay(), func() {
-					if !raised {
-						raised = true
-						p.later(p.r.Fenced)
-					}
-				})
-			})
-		}
 		w.after(rpcWait, try)
+		if p.paused || p.host.down || p.host.cutAll || p.host.cutSwitch {
+			return
+		}
+		w.after(w.delay(), func() {
+			if raised {
+				return
+			}
+			if !raise() || !w.sw.attach(p, n) {
+				p.later(p.r.FencedOff)
+				return
+			}
+			w.after(w.delay(), func() {
+				if !raised {
+					raised = true
+					p.later(p.r.Fenced)
+				}
+			})
+		})
 	}
 	try()
 }

@@ -172,7 +172,10 @@ func (p *proc) readAck(e *end, seq replay.Seq) {
 	if p.release() {
 		return
 	}
-	p.post(func() { p.r.Acked(e.gen, seq) })
+	p.post(func() {
+		p.r.Acked(e.gen, seq)
+		p.w.check.protected = p.w.check.protected || p.r.State() == ft.Protected && p.peer.r.Armed()
+	})
 }
 
 // release hands to the adapters what the gate lets out. True means that the
@@ -269,10 +272,9 @@ func (p *proc) appendArm(e ft.Epoch) {
 	p.append(replay.Arm{Epoch: uint64(e)})
 	seq := p.seq
 	if w.broken(BreakR18ArmBeforeGate) {
-		gen := p.connGen()
 		w.after(w.rnd.Between(10, 60), func() {
 			if !p.dead && p.r.Epoch() == e && (p.r.State() == ft.Gated || p.r.State() == ft.Protected) {
-				p.g.Obey(ft.GateOrder{Mode: ft.GatePaired, Epoch: e, Gen: gen})
+				p.g.Obey(ft.GateOrder{Mode: ft.GatePaired, Epoch: e, Gen: p.connGen()})
 				p.g.Arm(e, seq)
 			}
 		})
@@ -281,7 +283,13 @@ func (p *proc) appendArm(e ft.Epoch) {
 	p.r.ArmAppended(seq)
 	if w.broken(BreakR18ArmOutOfOrder) && p.peer != nil {
 		q := p.peer
-		w.after(1, func() { q.later(func() { q.r.ArmSeen(e) }) })
+		w.after(1, func() {
+			q.later(func() {
+				if q.r != nil {
+					q.r.ArmSeen(e)
+				}
+			})
+		})
 	}
 	p.flush()
 }
