@@ -25,9 +25,9 @@ const (
 	trapBase  = base + 0x8000
 	dataBase  = base + 0x10000
 	userCode  = 0x1000 // virtual, mapped to codeBase
+	superCode = 0x4000 // virtual, the same without U
 	userData  = 0x8000
 	steps     = 20_000
-	anyDevice = testDevice
 )
 
 // randomWorld is a program of its seed. What a trap handler sets up again
@@ -37,7 +37,8 @@ func randomWorld(seed uint64, opt hart.Options) *world {
 	w := newWorld(opt)
 	w.pageTables()
 	for i := range uint64(3) {
-		w.leaf(userCode+i<<12, codeBase+i<<12, randomBits(r)|pteX|pteV|pteR)
+		w.leaf(userCode+i<<12, codeBase+i<<12, pteV|pteR|pteX|pteW|pteU)
+		w.leaf(superCode+i<<12, codeBase+i<<12, pteV|pteR|pteX|pteW)
 	}
 	for i := range uint64(8) {
 		w.leaf(userData+i<<12, dataBase+i<<12, randomBits(r))
@@ -57,72 +58,92 @@ func randomWorld(seed uint64, opt hart.Options) *world {
 	return w
 }
 
-// randomBits are the low bits of a leaf entry, mostly a useful one.
+// randomBits are the low bits of a leaf entry, mostly useful ones.
 func randomBits(r *rand.Rand) uint64 {
-	bits := r.Uint64() & 0xff
-	if r.IntN(4) != 0 {
-		bits |= pteV | pteR | pteW
+	if r.IntN(8) == 0 {
+		return r.Uint64() & 0xff
 	}
-	return bits
+	return pteV | pteR | pteW | r.Uint64()&(pteX|pteU|pteA|pteD)
 }
 
 // trapHandler goes on at a place of the code, in a mode, and with pointers
-// that depend on how often it was called; S11 counts.
+// that depend on how often it was called; S11 counts. Its constants lie behind
+// it, one set for M and one each for S and U.
 func trapHandler(p *asm.Program, r *rand.Rand) {
-	p.CSRR(asm.T0, asm.CSR(rv64.MCAUSE))
 	p.ADDI(asm.S11, asm.S11, 1)
-	p.LI(asm.T1, 2654435761)
+	p.LI(asm.T1, 0x9e3779b1)
 	p.MUL(asm.T0, asm.S11, asm.T1)
+	p.LA(asm.T6, "sets")
+	p.SRLI(asm.T1, asm.T0, 28)
+	p.ANDI(asm.T1, asm.T1, 7)
+	p.SLLI(asm.T1, asm.T1, 6)
+	p.ADD(asm.T6, asm.T6, asm.T1)
+	p.LD(asm.S0, 0, asm.T6)
+	p.LD(asm.S1, 8, asm.T6)
+	p.LD(asm.S2, 16, asm.T6)
+	p.LD(asm.S4, 24, asm.T6)
+	p.LD(asm.T2, 32, asm.T6) // satp
+	p.LD(asm.T3, 40, asm.T6) // mstatus
 	p.SRLI(asm.T1, asm.T0, 9)
-	p.LI(asm.T2, codeSize-0x200)
-	p.REMU(asm.T1, asm.T1, asm.T2)
-	p.ANDI(asm.T1, asm.T1, -2)
-	// Odd: in translated S or U. Even: in M.
-	p.ANDI(asm.T2, asm.T0, 0x10)
-	p.LI(asm.T3, 3<<11)
-	p.LI(asm.S0, int64(dataBase+0x800))
-	p.LI(asm.S1, int64(codeBase+0x800))
-	p.LI(asm.S2, int64(dataBase+0xffc))
-	p.LI(asm.S3, int64(leafTable+userData>>12*8))
-	p.LI(asm.S4, int64(codeBase))
-	p.BEQZ(asm.T2, "machine")
-	p.LI(asm.S0, userData+0x800)
-	p.LI(asm.S1, userCode+0x800)
-	p.LI(asm.S2, userData+0x1ffc)
-	p.LI(asm.S4, userCode)
-	p.SRLI(asm.T3, asm.T0, 6)
-	p.ANDI(asm.T3, asm.T3, 1)
-	p.SLLI(asm.T3, asm.T3, 11) // MPP: S or U
-	p.Label("machine")
-	p.LI(asm.T2, 3<<11)
-	p.CSRRC(asm.Zero, asm.CSR(rv64.MSTATUS), asm.T2)
-	p.SRLI(asm.T2, asm.T0, 12) // SUM, MXR, FS from the counter
-	p.LI(asm.T4, int64(rv64.StatusSUM|rv64.StatusMXR|rv64.StatusMPIE|rv64.StatusMPRV))
-	p.AND(asm.T2, asm.T2, asm.T4)
-	p.OR(asm.T3, asm.T3, asm.T2)
-	p.LI(asm.T2, 1<<13)
-	p.OR(asm.T3, asm.T3, asm.T2)
-	p.CSRRC(asm.Zero, asm.CSR(rv64.MSTATUS), asm.T4)
-	p.CSRRS(asm.Zero, asm.CSR(rv64.MSTATUS), asm.T3)
-	p.LI(asm.T2, -8<<60|int64(rootTable>>12))
+	p.ANDI(asm.T1, asm.T1, 0x7fe)
+	p.ADD(asm.S1, asm.S1, asm.T1)
+	p.CSRW(asm.CSR(rv64.MEPC), asm.S1)
 	p.CSRW(asm.CSR(rv64.SATP), asm.T2)
-	p.ADD(asm.S4, asm.S4, asm.T1)
-	p.CSRW(asm.CSR(rv64.MEPC), asm.S4)
-	for i := range 4 { // entries to store
+	p.CSRW(asm.CSR(rv64.MSTATUS), asm.T3)
+	// Entries to store.
+	p.ANDI(asm.T1, asm.T0, 7<<5)
+	p.LA(asm.T6, "entries")
+	p.ADD(asm.T6, asm.T6, asm.T1)
+	for i := range 4 {
+		p.LD(asm.A2+asm.Reg(i), int64(8*i), asm.T6)
+	}
+	// The upper tables as they were.
+	p.LA(asm.T6, "tables")
+	p.LD(asm.T2, 0, asm.T6)
+	p.LD(asm.T3, 8, asm.T6)
+	p.LD(asm.S6, 16, asm.T6)
+	p.LD(asm.S3, 24, asm.T6)
+	p.SD(asm.T2, 0, asm.T3)
+	p.LD(asm.T2, 32, asm.T6)
+	p.SD(asm.T2, 0, asm.S6)
+	p.LI(asm.S5, testDevice)
+	p.MRET()
+
+	p.Align(8)
+	p.Label("sets")
+	for i := range uint64(8) {
+		data, code, status := uint64(userData), uint64(userCode), r.Uint64()&(rv64.StatusSUM|rv64.StatusMXR)
+		switch {
+		case i == 0: // M
+			data, code, status = dataBase, codeBase, rv64.StatusMPP
+		case i == 1: // M with the data of S or U
+			code, status = codeBase, rv64.StatusMPP|status
+		case i < 5: // S
+			code, status = superCode, 1<<11|status
+		}
+		p.Dword(data + 0x800)
+		p.Dword(code)
+		p.Dword(data + 0x1ffc)
+		p.Dword(code + 0x1800)
+		p.Dword(8<<60 | rootTable>>12)
+		p.Dword(status | r.Uint64()&(rv64.StatusMPIE|rv64.StatusSPIE) | 1<<13)
+		p.Dword(0)
+		p.Dword(0)
+	}
+	p.Label("entries")
+	for i := range 32 {
 		page := dataBase + r.Uint64N(8)<<12
-		if i == 0 {
+		if i&3 == 0 {
 			page = codeBase + r.Uint64N(3)<<12
 		}
-		p.LI(asm.A2+asm.Reg(i), int64(page>>12<<10|randomBits(r)))
+		p.Dword(page>>12<<10 | randomBits(r))
 	}
-	p.LI(asm.S5, anyDevice)
-	p.LI(asm.S6, int64(middleTable))
-	p.LI(asm.T2, int64(middleTable>>12<<10|pteV))
-	p.LI(asm.T3, int64(rootTable))
-	p.SD(asm.T2, 0, asm.T3)
-	p.LI(asm.T2, int64(leafTable>>12<<10|pteV))
-	p.SD(asm.T2, 0, asm.S6)
-	p.MRET()
+	p.Label("tables")
+	p.Dword(middleTable>>12<<10 | pteV)
+	p.Dword(rootTable)
+	p.Dword(middleTable)
+	p.Dword(leafTable + userData>>12*8)
+	p.Dword(leafTable>>12<<10 | pteV)
 }
 
 // randomInsn is an encoding and its length.
@@ -148,18 +169,24 @@ func randomInsn(r *rand.Rand) (uint32, int) {
 	case 7: // atomic
 		return []uint32{0, 1, 2, 3, 4, 8, 12, 16, 20, 24, 28}[r.IntN(11)]<<27 | reg()<<20 | base<<15 |
 			uint32(2+r.IntN(2))<<12 | reg()<<7 | 0x2f, 4
-	case 8: // CSR
+	case 8: // CSR, mostly of SUM and MXR
+		if r.IntN(2) == 0 {
+			return uint32(rv64.SSTATUS)<<20 | uint32(12+r.IntN(4))<<15 | uint32(1+r.IntN(3))<<12 | reg()<<7 | 0x73, 4
+		}
 		csrs := []rv64.CSR{rv64.SSTATUS, rv64.MSTATUS, rv64.SATP, rv64.SIE, rv64.MIE, rv64.SIP, rv64.MIP, rv64.FCSR,
 			rv64.FRM, rv64.TIME, rv64.CYCLE, rv64.MINSTRET, rv64.SSCRATCH, rv64.STIMECMP, rv64.MEDELEG,
 			rv64.MIDELEG, rv64.SCAUSE, rv64.MCOUNTINHIBIT, rv64.MEPC}
 		return uint32(csrs[r.IntN(len(csrs))])<<20 | reg()<<15 | uint32(r.IntN(8))<<12 | reg()<<7 | 0x73, 4
 	case 9: // floating point
-		return uint32(r.IntN(4))<<25 | uint32(r.IntN(32))<<27 | reg()<<20 | reg()<<15 | uint32(r.IntN(8))<<12 | reg()<<7 |
+		return uint32(r.IntN(2))<<25 | uint32(r.IntN(32))<<27 | reg()<<20 | reg()<<15 | uint32(r.IntN(8))<<12 | reg()<<7 |
 			[]uint32{0x53, 0x43, 0x47, 0x4b, 0x4f}[r.IntN(5)], 4
 	case 10: // system
+		if r.IntN(4) != 0 {
+			return 0x12000073, 4 // SFENCE.VMA, which traps in U only
+		}
 		return []uint32{0x73, 0x100073, 0x30200073, 0x10200073, 0x10500073, 0x12000073, 0x100f, 0x0f}[r.IntN(8)], 4
 	case 11: // anything
-		if r.IntN(4) == 0 {
+		if r.IntN(16) == 0 {
 			return r.Uint32() | 3, 4
 		}
 		fallthrough
