@@ -169,7 +169,9 @@ func (b *builder) run(ctx context.Context, dir string) error {
 		return err
 	}
 	s.used = append(s.used, kernelPackage)
-	k, err := readKernel(file, b.unpacking(kernelPackage))
+	k, err := readKernel(file, func(done int64) {
+		b.report(StageUnpack, kernelPackage.name, done, kernelPackage.file.size)
+	})
 	if err != nil {
 		return fmt.Errorf("image: package %s: %w", kernelPackage.name, err)
 	}
@@ -194,11 +196,6 @@ func (b *builder) run(ctx context.Context, dir string) error {
 	}
 	b.report(StageAssemble, b.options.Name, 1, 1)
 	return nil
-}
-
-// unpacking reports how much of a package's file has been read.
-func (b *builder) unpacking(p *debPackage) func(done int64) {
-	return func(done int64) { b.report(StageUnpack, p.name, done, p.file.size) }
 }
 
 // explain adds what to do to errors of the machine's.
@@ -242,7 +239,7 @@ func (s *supply) unpack(ctx context.Context, p *debPackage) error {
 		return err
 	}
 	s.used = append(s.used, p)
-	err = unpackDeb(file, s.tree, s.b.unpacking(p), func(name string) bool {
+	err = unpackDeb(file, s.tree, func(int64) {}, func(name string) bool {
 		return !strings.HasPrefix(name, "usr/share/")
 	})
 	if err != nil {

@@ -60,7 +60,7 @@ const (
 	StageMirror   Stage = "mirror"   // looking for a mirror that serves
 	StageIndex    Stage = "index"    // package index, bytes
 	StageDownload Stage = "download" // packages, bytes
-	StageUnpack   Stage = "unpack"   // packages, bytes read of those to unpack
+	StageUnpack   Stage = "unpack"   // the kernel package, bytes
 	StageAssemble Stage = "assemble" // writing the image
 	StageDone     Stage = "done"
 )

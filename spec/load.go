@@ -75,7 +75,7 @@ func (d *document) together(v *VM, at keys, root *yaml.Node) {
 	case v.Image != "":
 		img, err := image.Load("", v.Image)
 		if errors.Is(err, image.ErrNotBuilt) {
-			d.wrong(at["image"], "image %q is not in the cache; run: lockstep image", v.Image)
+			d.wrong(at["image"], "image %q is not in the cache; run: lockstep image build", v.Image)
 			return
 		}
 		if err != nil {
@@ -87,7 +87,7 @@ func (d *document) together(v *VM, at keys, root *yaml.Node) {
 			v.Cmdline = img.Cmdline
 		}
 	case at["kernel"] == nil:
-		d.wrong(root, "kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image builds")
+		d.wrong(root, "kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image build makes")
 	}
 	if payload := fileSize(v.Kernel) + fileSize(v.Initrd); payload > v.Memory/4*3 {
 		n := at["memory"]

@@ -123,7 +123,7 @@ func TestErrors(t *testing.T) {
 		{ok + "memroy: 1G\n", "spec: web.yaml:3: unknown key \"memroy\" in a spec; the keys are arbiter, cmdline, disks, heartbeat, image, initrd, kernel, lag_target, memory, name, nics, timeout"},
 		{ok + "name: db\n", "spec: web.yaml:3: name is there twice; the first is on line 1"},
 		{"kernel: Image\n", "spec: web.yaml:1: name is missing; write name: web, or whatever the VM is called"},
-		{"name: web\n", "spec: web.yaml:1: kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image builds"},
+		{"name: web\n", "spec: web.yaml:1: kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image build makes"},
 		{"name: Web Server\nkernel: Image\n", "spec: web.yaml:1: name \"Web Server\": a name has lower-case letters, digits, dots, dashes and underscores, begins with a letter or digit and has at most 63 of them"},
 		{"name: 7\nkernel: Image\n", "spec: web.yaml:1: name is a text, not a number; write \"7\", with the quotes, if that is meant"},
 		{"name:\nkernel: Image\n", "spec: web.yaml:1: name is a text, not nothing"},
@@ -141,7 +141,7 @@ func TestErrors(t *testing.T) {
 		{"name: web\nkernel: .\n", "spec: web.yaml:2: kernel: DIR is no regular file"},
 		{"name: web\nkernel: zImage\n", "spec: web.yaml:2: kernel: DIR/zImage is no raw RISC-V Image; Debian's /boot/vmlinux-*-riscv64 is one, an ELF file or a compressed one is not"},
 		{ok + "image: demo\n", "spec: web.yaml:3: image brings its own kernel and initrd; leave out either image or kernel and initrd"},
-		{"name: web\nimage: demo\n", "spec: web.yaml:2: image \"demo\" is not in the cache; run: lockstep image"},
+		{"name: web\nimage: demo\n", "spec: web.yaml:2: image \"demo\" is not in the cache; run: lockstep image build"},
 		{"name: web\nimage: ../x\n", "spec: web.yaml:2: image: \"../x\" is no name of an image: it has lower-case letters, digits, dots and dashes"},
 		{ok + "cmdline: " + strings.Repeat("x", 2049) + "\n", "spec: web.yaml:3: cmdline has 2049 bytes; at most 2048 are possible"},
 		{ok + "disks: {path: data.img}\n", "spec: web.yaml:3: disks is a list, like disks: [{...}], not a mapping"},
@@ -188,7 +188,7 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := workDir(t)
-	if _, msg := load(t, dir, string(text)); !strings.HasSuffix(msg, "image \"demo\" is not in the cache; run: lockstep image") {
+	if _, msg := load(t, dir, string(text)); !strings.HasSuffix(msg, "image \"demo\" is not in the cache; run: lockstep image build") {
 		t.Errorf("as it stands: %s", msg)
 	}
 	var lines []string
