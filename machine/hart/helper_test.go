@@ -34,8 +34,10 @@ type world struct {
 	sbi    bool     // handle ecalls
 }
 
-func newWorld(opt hart.Options) *world {
-	w := &world{ram: mem.New(ramSize)}
+func newWorld(opt hart.Options) *world { return newLargeWorld(opt, ramSize) }
+
+func newLargeWorld(opt hart.Options, size uint64) *world {
+	w := &world{ram: mem.New(size)}
 	w.Hart = hart.New(w.ram, w, opt)
 	w.Reset(base, rv64.MachineMode, 0, 0)
 	w.SetClock(machine.Clock{Mul: 1 << 32}) // a tick an instruction
