@@ -23,6 +23,9 @@ type guest struct {
 	mismatch int
 }
 
+// maxLine bounds a line that does not end, in bytes.
+const maxLine = 4096
+
 var (
 	kernelLine = regexp.MustCompile(`Linux version \S+`)
 	diskLine   = regexp.MustCompile(regexp.QuoteMeta(image.DiskProgressLine) + `(\d+) blocks verified`)
@@ -36,6 +39,7 @@ func (g *guest) hear(text string) {
 	for {
 		line, rest, whole := strings.Cut(g.partial, "\n")
 		if !whole {
+			g.partial = g.partial[max(0, len(g.partial)-maxLine):]
 			return
 		}
 		g.partial = rest

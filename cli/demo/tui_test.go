@@ -133,8 +133,8 @@ func TestScreenFits(t *testing.T) {
 	long.notes = append(long.notes, note{time.Second, strings.Repeat("a long story ", 40)})
 	long.kernel = strings.Repeat("Linux ", 60)
 	for _, s := range []snapshot{{}, booting(), working(0), long} {
-		for width := 1; width < 200; width += 7 {
-			for height := 1; height < 60; height += 3 {
+		for width := 1; width < 200; width += 19 {
+			for height := 1; height < 60; height += 7 {
 				m := feed(newTUI(nil, hands{}), tea.WindowSizeMsg{Width: width, Height: height}, frame(s))
 				if width < minWidth || height < minHeight {
 					_ = m.View()
