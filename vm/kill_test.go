@@ -1,0 +1,188 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/sim"
+)
+
+// childEnv makes this test binary a replica: "backup DIR SWITCH" or "primary
+// DIR SWITCH PEER". It writes its events to the standard output as JSON lines.
+const childEnv = "LOCKSTEP_TEST_REPLICA"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childEnv); role != "" {
+		os.Exit(child(strings.Fields(role)))
+	}
+	os.Exit(m.Run())
+}
+
+func child(args []string) int {
+	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20}
+	out := json.NewEncoder(os.Stdout)
+	cfg := s.config(newEvents())
+	cfg.OnEvent = func(e Event) { _ = out.Encode(e) }
+	begin := Follow
+	if args[0] == "primary" {
+		cfg.Peer, begin = args[3], PowerOn
+	} else {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	r, err := begin(cfg)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 99
+	}
+	_ = out.Encode(Event{Kind: "address", Text: r.Addr()})
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	o, err := r.Run(ctx)
+	if toy := r.m.(*sim.Toy); toy.Corrupt() > 0 {
+		_ = out.Encode(Event{Kind: "corrupt", Text: fmt.Sprint(toy.Corrupt())})
+	}
+	fmt.Fprintln(os.Stderr, o, err)
+	return int(o)
+}
+
+// process is a replica in a process of its own, which can be killed.
+type process struct {
+	*exec.Cmd
+	log  *events
+	done chan struct{}
+}
+
+func (s *stage) start(args ...string) *process {
+	s.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p := &process{Cmd: exec.Command(self), log: newEvents(), done: make(chan struct{})}
+	args = append([]string{args[0], s.dir, s.sw}, args[1:]...)
+	p.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "))
+	p.Stderr = os.Stderr
+	out, err := p.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() {
+		defer close(p.done)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			var e Event
+			if err := json.Unmarshal(lines.Bytes(), &e); err == nil {
+				p.log.add(e)
+			}
+		}
+		_ = p.Wait()
+	}()
+	s.t.Cleanup(func() {
+		_ = p.Process.Kill()
+		<-p.done
+	})
+	return p
+}
+
+func (p *process) address(t *testing.T) string {
+	t.Helper()
+	p.log.await(t, "address")
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.list[0].Text
+}
+
+func (p *process) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ends waits for the process and checks how it ended.
+func (p *process) ends(t *testing.T, want Outcome) {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatalf("still running; told %v", p.log.list)
+	}
+	if code := p.ProcessState.ExitCode(); code != int(want) {
+		t.Fatalf("exit code %d, want %d (%v); told %v", code, int(want), want, p.log.list)
+	}
+	if p.log.has("corrupt") {
+		t.Errorf("the guest read something else than it wrote: %v", p.log.list)
+	}
+}
+
+func (s *stage) pairOfProcesses() (primary, backup *process) {
+	s.t.Helper()
+	backup = s.start("backup")
+	primary = s.start("primary", backup.address(s.t))
+	primary.log.await(s.t, EventProtected)
+	backup.log.await(s.t, EventProtected)
+	return primary, backup
+}
+
+// worked is a while in which the guest writes its disk.
+const worked = 200 * time.Millisecond
+
+// Paper, section 2.3: if the primary fails, the backup "should go live".
+func TestBackupGoesLiveWhenThePrimaryIsKilled(t *testing.T) {
+	s := newStage(t)
+	primary, backup := s.pairOfProcesses()
+	time.Sleep(worked)
+	primary.signal(t, syscall.SIGKILL)
+	backup.log.await(t, EventLive)
+	time.Sleep(worked)
+	backup.signal(t, syscall.SIGTERM)
+	backup.ends(t, Ended)
+	if !s.ended() {
+		t.Error("the survivor did not record the end of the run")
+	}
+}
+
+// Paper, section 2.3: if the backup fails, the primary "should stop sending
+// entries on the logging channel and continue executing normally".
+func TestPrimaryGoesOnWhenTheBackupIsKilled(t *testing.T) {
+	s := newStage(t)
+	primary, backup := s.pairOfProcesses()
+	time.Sleep(worked)
+	backup.signal(t, syscall.SIGKILL)
+	primary.log.await(t, EventLive)
+	time.Sleep(worked)
+	primary.signal(t, syscall.SIGTERM)
+	primary.ends(t, Ended)
+}
+
+// DESIGN R19: "a frozen process keeps it; so the winner of a claim waits,
+// visibly, for that lock before it goes live". When the frozen one wakes it
+// finds that it has lost, halts, and lets go.
+func TestFrozenPrimaryLosesAndLetsGo(t *testing.T) {
+	s := newStage(t)
+	primary, backup := s.pairOfProcesses()
+	time.Sleep(worked)
+	primary.signal(t, syscall.SIGSTOP)
+	backup.log.await(t, EventClaimWon)
+	backup.log.await(t, EventLockWait)
+	if backup.log.has(EventLive) {
+		t.Fatal("the backup went live while the old primary holds the disk")
+	}
+	primary.signal(t, syscall.SIGCONT)
+	primary.ends(t, Halted)
+	backup.log.await(t, EventLive)
+	backup.signal(t, syscall.SIGTERM)
+	backup.ends(t, Ended)
+}
