@@ -63,7 +63,8 @@ func TestGateHoldsUntilTheMarkerIsAcknowledged(t *testing.T) {
 	want(t, g, "3 ")
 }
 
-// Brief of R18 and of power-on: nothing at all leaves until a wanted backup is armed.
+// R18: with a wanted backup nothing at all leaves from power-on until Arm is
+// acknowledged, not even what the backup has.
 func TestGateIsClosedFromPowerOnUntilArmed(t *testing.T) {
 	g := NewGate(10, 1000)
 	g.Hold(frame(1))

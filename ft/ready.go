@@ -21,7 +21,9 @@ type Ready struct {
 	Seed *Seed
 	// Resume: this connection carries the epoch now; older ones are closed. A
 	// primary calls Gate.Connection, Gate.Acked with Received and sends the
-	// entries after Received again; a backup reads on.
+	// entries after Received again (a Hello may be older than the last
+	// acknowledgement on the old connection: what is acknowledged need not be
+	// sent); a backup reads on.
 	Resume *Resume
 	// AppendArm: append replay.Arm for this epoch to the log, call Gate.Arm
 	// and report ArmAppended, before any other event. 0 asks for nothing.
@@ -43,8 +45,10 @@ type Ready struct {
 	// Fenced. Nothing is read or written before (R19).
 	Fence *Fence
 	// GoLive: attach the host halves, announce the MACs, send again what the
-	// old primary may not have released, issue pending requests again. Carry
-	// out Open afterwards.
+	// old primary may not have released, issue pending requests again. If the
+	// guest is off, its power-off counts as released again, whatever the old
+	// primary said: "ended" may not be in the run record. Carry out Open
+	// afterwards.
 	GoLive bool
 	// Open: Gate.Obey(GateOrder{Mode: GateOpen}), after GoLive.
 	Open bool

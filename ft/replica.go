@@ -195,7 +195,9 @@ func (r *Replica) resumable() bool {
 
 // Greet is how a Hello that came in on a new connection is to be answered. It
 // changes nothing. After AnswerJoin and AnswerResume the driver sends the answer
-// and reports Joined or Connected.
+// and reports Joined or Connected. When both sides dial at once, the one with
+// the greater process id leaves the other's Hello unanswered while its own is
+// under way; else each would supersede the other's connection.
 func (r *Replica) Greet(h Hello) Answer {
 	if h.VM != r.cfg.VM {
 		return AnswerUnknown
@@ -306,7 +308,8 @@ func (r *Replica) ClaimResult(e Epoch, res Result) {
 }
 
 // FencedOff reports that a switch, a store or a lock has refused Number:
-// another replica is live.
+// another replica is live. Adapters must let what one process sends take effect
+// in order, so that its own newer number never refuses its own older one.
 func (r *Replica) FencedOff() {
 	if !r.state.Final() {
 		r.halt("fenced off: another replica is live")

@@ -10,7 +10,7 @@ import (
 	"github.com/lockstep-vm/lockstep/replay"
 )
 
-// TestScenarios plays the scripts in testdata. A script says what happens to a
+// TestScenarios plays the scripts in testdata/scenarios. A script says what happens to a
 // pair; below stands every intention that came out of it. Commands:
 //
 //	power-on [alone]            a powers on, with a wanted backup or without
@@ -27,7 +27,7 @@ import (
 //	fenced x, refuse x          x's fence is raised; x's number is refused
 //	diverge b, power-off x, ended x [unknown]
 func TestScenarios(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		s := &scenario{t: t, sides: map[string]*side{}, arbiter: true}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			s.out.Reset()
