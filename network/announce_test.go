@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
 func unhex(t *testing.T, s string) []byte {
@@ -58,9 +60,10 @@ func TestAnnounceIPv6(t *testing.T) {
 	if string(frames[2]) != string(want) {
 		t.Errorf("advertisement is\n%x, want\n%x", frames[2], want)
 	}
-	// RFC 1071: over data with its checksum the sum is zero.
-	if c := checksum6(frames[2][14:54], frames[2][54:]); c != 0 {
-		t.Errorf("checksum is off by %#x", c)
+	ip := header.IPv6(frames[2][14:])
+	m := header.ICMPv6(ip.Payload())
+	if want := header.ICMPv6Checksum(header.ICMPv6ChecksumParams{Header: m, Src: ip.SourceAddress(), Dst: ip.DestinationAddress()}); m.Checksum() != want {
+		t.Errorf("checksum %#x, want %#x", m.Checksum(), want)
 	}
 }
 

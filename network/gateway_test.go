@@ -181,6 +181,9 @@ func expectSegment(t *testing.T, n *NIC, payload string) Received {
 	t.Helper()
 	for {
 		f := expectFrame(t, n)
+		if binary.BigEndian.Uint16(f.Bytes[12:]) != etherIPv4 {
+			continue
+		}
 		if ip := header.IPv4(f.Bytes[14:]); string(header.TCP(ip.Payload()).Payload()) == payload {
 			return f
 		}
@@ -238,6 +241,31 @@ func TestOutwardAddresses(t *testing.T) {
 	} {
 		if _, _, ok := g.outward(tcpip.AddrFrom4(netip.MustParseAddr(to).As4()), 80); ok != want {
 			t.Errorf("guest to %s: %v", to, ok)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	g := testSwitch(t, nil).gateway
+	const tcp, udp, icmp = 6, 17, 1
+	for _, c := range []struct {
+		src, dst string
+		proto    uint8
+		want     bool
+	}{
+		{"10.0.2.15", "10.0.2.2", icmp, true},
+		{"10.0.2.15", "1.1.1.1", tcp, true},
+		{"10.0.2.15", "1.1.1.1", udp, true},
+		{"10.0.2.15", "1.1.1.1", icmp, false},  // cannot be translated without privileges
+		{"10.0.2.15", "10.0.2.16", tcp, false}, // neighbours speak to each other
+		{"10.0.2.2", "10.0.2.2", icmp, false},  // that is us
+		{"192.0.2.1", "1.1.1.1", tcp, false},   // not our guest
+	} {
+		ip := make(header.IPv4, 20)
+		ip.Encode(&header.IPv4Fields{TotalLength: 20, Protocol: c.proto,
+			SrcAddr: tcpip.AddrFrom4(netip.MustParseAddr(c.src).As4()), DstAddr: tcpip.AddrFrom4(netip.MustParseAddr(c.dst).As4())})
+		if g.routes(ip) != c.want {
+			t.Errorf("%+v: %v", c, !c.want)
 		}
 	}
 }

@@ -203,7 +203,10 @@ func TestSwitchRestart(t *testing.T) {
 	s := testSwitch(t, nil)
 	cfg := s.cfg
 	n := plugLive(t, s, "vm", macA, 7)
-	n.Confirm(s.ports[portName{"vm", 0}].keep.next) // a late confirmation must not count at the next switch
+	early := plugLive(t, s, "early", macB, 0)
+	early.Send(frameOf(broadcast, macB, "first"))
+	first := expectFrame(t, n)
+	early.Close()
 	s.Close()
 	expectEvent(t, n, NICLost)
 	again, err := NewSwitch(cfg)
@@ -216,11 +219,33 @@ func TestSwitchRestart(t *testing.T) {
 	other := plugLive(t, again, "other", macB, 0)
 	other.Send(frameOf(broadcast, macB, "hello again"))
 	expectFrame(t, n)
+	// A confirmation for the first switch comes late: it must not count here.
+	n.Confirm(first.Number)
+	n.Send(frameOf(broadcast, macA, "after it"))
+	expectFrame(t, other)
 	next := plugLive(t, again, "vm", macA, 8)
 	if got := textOf(expectFrame(t, next)); got != "hello again" {
 		t.Errorf("got %q", got)
 	}
 	expectEvent(t, n, NICRefused)
+}
+
+// What was received from one switch says nothing about another's numbers.
+func TestReceivedCountsForOneSwitchOnly(t *testing.T) {
+	s := testSwitch(t, nil)
+	kill(plugLive(t, s, "vm", macA, 0))
+	other := plugLive(t, s, "other", macB, 0)
+	other.Send(frameOf(broadcast, macB, "kept"))
+	plugLive(t, s, "third", MAC{2}, 0).Send(frameOf(macB, MAC{2}, "after it"))
+	expectFrame(t, other)
+	r, c := rawAttach(t, s, "vm", macA)
+	defer c.Close()
+	write(t, c, goLive{fence: fence(1), sw: [16]byte{1}, received: 1 << 63}.encode())
+	for _, want := range []byte{msgLive, msgReceive} {
+		if kind, _, err := r.next(); kind != want || err != nil {
+			t.Fatalf("message %d, %v; want %d", kind, err, want)
+		}
+	}
 }
 
 // A VM process that takes nothing must not hold up the others.
