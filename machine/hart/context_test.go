@@ -115,8 +115,8 @@ func TestTableUsedTwice(t *testing.T) {
 // spaces than the tags of the TLB can tell apart.
 func TestAddressSpaces(t *testing.T) {
 	const spaces = 600
-	w := newLargeWorld(hartOptions, 4<<20)
-	table := func(i uint64) uint64 { return base + 0x20000 + i<<12 }
+	w := newLargeWorld(hartOptions, 8<<20)
+	table := func(i uint64) uint64 { return base + 4<<20 + i<<12 }
 	w.put(base, func(p *asm.Program) {
 		p.CSRW(asm.CSR(rv64.SATP), asm.S0)
 		p.LD(asm.A0, 0, asm.S1)
@@ -131,11 +131,15 @@ func TestAddressSpaces(t *testing.T) {
 			w.store64(table(i)+8, base>>12<<10|pteV|pteR|pteA)
 		}
 	}
-	w.store64(base+0x1000, 99)
+	// Each looks at another page, so that old entries stay in the TLB.
+	page := func(i uint64) uint64 { return 0x10000 + i%508<<12 }
+	for i := range uint64(508) {
+		w.store64(base+page(i)+8, 99)
+	}
 	for i := range uint64(2 * spaces) {
 		i %= spaces
 		w.PC, w.Priv = base, rv64.Supervisor
-		w.X[asm.S0], w.X[asm.S1] = 8<<60|i<<44|table(i)>>12, 1<<30+0x1000
+		w.X[asm.S0], w.X[asm.S1] = 8<<60|i<<44|table(i)>>12, 1<<30+page(i)+8
 		w.X[asm.A0], w.Mcause = 0, 0
 		w.until(t, done) // the exit is behind a page fault: M reaches the device
 		if mapped := w.X[asm.A0] == 99; mapped != (i%3 == 0) {
