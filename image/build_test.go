@@ -359,7 +359,12 @@ func TestEnsureBuildsOnceAndRepairs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(img.Initrd, []byte("damaged"), 0o644); err != nil {
+	initrd, err := os.ReadFile(img.Initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	initrd[len(initrd)/2] ^= 1 // the size stays
+	if err := os.WriteFile(img.Initrd, initrd, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Load(o.CacheDir, Demo); !errors.Is(err, ErrNotBuilt) || !strings.Contains(err.Error(), "initrd.cpio is missing or damaged") {
