@@ -38,6 +38,7 @@ type commands struct {
 	Switch  switchCommand  `cmd:"" help:"Run the virtual switch: user-mode network, DHCP, NAT, port forwards."`
 	Image   imageCommand   `cmd:"" help:"Build or show the guest image that the demo uses."`
 	Replay  replayCommand  `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
+	Bench   benchCommand   `cmd:"" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -34,24 +34,11 @@ type Options struct {
 
 // Run runs the demo and returns its report. The error says why there is none.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	img, err := image.Ensure(ctx, image.Options{Name: image.Demo, Mirror: o.Mirror, Progress: o.Progress})
+	img, dir, done, err := prepare(ctx, image.Options{Name: image.Demo, Mirror: o.Mirror, Progress: o.Progress})
 	if err != nil {
 		return nil, err
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
-	}
-	// Not under /tmp, which may lie on tmpfs: a claim must be durable.
-	cache = filepath.Join(cache, "lockstep")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
-	}
-	dir, err := os.MkdirTemp(cache, "demo-")
-	if err != nil {
-		return nil, fmt.Errorf("demo: %w", err)
-	}
-	defer os.RemoveAll(dir)
+	defer done()
 
 	screen := terminal(o)
 	s := &scene{dir: dir, disk: o.Disk, relays: screen != nil || o.Kill == KillPartition, killed: KillNone}
@@ -64,6 +51,27 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer stop()
 	go v.follow(ctx, s)
 	return s.play(ctx, o, img)
+}
+
+// prepare has the guest's image built and makes a directory for the scene, which
+// done removes.
+func prepare(ctx context.Context, o image.Options) (img *image.Image, dir string, done func(), err error) {
+	if img, err = image.Ensure(ctx, o); err != nil {
+		return nil, "", nil, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, "", nil, fmt.Errorf("demo: %w", err)
+	}
+	// Not under /tmp, which may lie on tmpfs: a claim must be durable.
+	cache = filepath.Join(cache, "lockstep")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, "", nil, fmt.Errorf("demo: %w", err)
+	}
+	if dir, err = os.MkdirTemp(cache, "demo-"); err != nil {
+		return nil, "", nil, fmt.Errorf("demo: %w", err)
+	}
+	return img, dir, func() { _ = os.RemoveAll(dir) }, nil
 }
 
 // terminal is where the demo can be watched and steered by a person; nil if

@@ -225,19 +225,47 @@ func (s *scene) planKill(k Kill, after time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plan, s.planAt = k, time.Now().Add(after)
+	if s.quit != nil {
+		go s.witness(s.primary, KillPrimary)
+		go s.witness(s.backup, KillBackup)
+	}
+}
+
+// witness takes a kill by another hand for one by the demo: a person who sees
+// the process ids may try it. The loss counts from the last sign of life.
+func (s *scene) witness(c *child, k Kill) {
+	<-c.done
+	if code, _ := c.ended(); code >= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lose(k) {
+		s.killedAt = c.latest().Time
+		s.note("demo: the %s, process %d, was killed by another hand", c.name, c.cmd.Process.Pid)
+	}
+}
+
+// lose keeps how everything stands at a loss, under mu; false if there was one
+// before, or the client does not work.
+func (s *scene) lose(k Kill) bool {
+	if s.killed != KillNone || s.act != actWork {
+		return false
+	}
+	s.killed = k
+	s.atKill, s.backupAt = s.primary.latest(), s.backup.latest()
+	s.verified, _ = s.guest.blocks()
+	s.killedAt = time.Now()
+	return true
 }
 
 // kill does to the pair what it is told, once, while the client works.
 func (s *scene) kill(k Kill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.killed != KillNone || k == KillNone || s.act != actWork || k == KillPartition && s.toBackup == nil {
+	if k == KillNone || k == KillPartition && s.toBackup == nil || !s.lose(k) {
 		return
 	}
-	s.killed = k
-	s.atKill, s.backupAt = s.primary.latest(), s.backup.latest()
-	s.verified, _ = s.guest.blocks()
-	s.killedAt = time.Now()
 	switch k {
 	case KillPrimary:
 		s.primary.signal(syscall.SIGKILL)
@@ -315,6 +343,9 @@ func (s *scene) report(img *image.Image) *Report {
 		status, backup = s.primary.latest(), s.backup.latest()
 	}
 	r.Failover.Killed, r.Failover.Survivor = killed, "both"
+	if live, _ := s.survivor(s.answered); killed == KillNone && live != nil {
+		r.Failover.Survivor = live.name // a loss that nobody wanted
+	}
 	if killed != KillNone {
 		r.Failover.Survivor = "none"
 		if live, other := s.survivor(at); live != nil {

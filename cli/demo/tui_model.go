@@ -69,6 +69,11 @@ func (m *tui) take(next snapshot) {
 		// The final read is not the client's work: the graph stays as it was.
 		next.recent = m.now.recent
 	}
+	for i, n := range m.now.around {
+		if i < len(next.around) && next.around[i] < 0 {
+			next.around[i] = n // counted before, no longer kept by the client
+		}
+	}
 	m.now = next
 	m.primary = m.primary.with(next.primary)
 	m.backup = m.backup.with(next.backup)

@@ -159,7 +159,7 @@ func (m tui) client() []string {
 	t := m.now.tally
 	head := dim.Render(" client    waits for the server's first answer")
 	if t.Connections > 0 {
-		head = fmt.Sprintf(" %s  %s/s, longest stall %s; %s operations, %s acknowledged writes",
+		head = fmt.Sprintf(" %s  %s/s, longest stall %s; %s operations, %s writes answered",
 			accent.Render("client"), bold.Render(fmt.Sprintf("%.0f", perSecond(m.now.recent, 10))), bold.Render(fmt.Sprintf("%.0f ms", t.LongestStall)),
 			thousands(uint64(t.Operations)), thousands(uint64(t.Acknowledged)))
 	}

@@ -222,6 +222,18 @@ func TestFinalReadStaysOutOfTheGraph(t *testing.T) {
 	}
 }
 
+// The client forgets what is long ago; the screen keeps the failover.
+func TestFailoverStaysOnTheScreen(t *testing.T) {
+	later := failedOver()
+	for i := range later.around {
+		later.around[i] = -1
+	}
+	m := feed(newTUI(nil, hands{}), frame(failedOver()), frame(later))
+	if diff := cmp.Diff(failedOver().around, m.now.around); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestMeter(t *testing.T) {
 	var m meter
 	for i := range 40 {
