@@ -18,14 +18,28 @@ const (
 // A block is a run of instructions within one page that is entered at the top
 // only. Blocks hold nothing that depends on virtual addresses or modes.
 type block struct {
-	insts []rv64.Inst
-	size  uint64 // bytes
+	insts  []rv64.Inst // all of them
+	body   []rv64.Inst // those that execution passes through
+	end    rv64.Inst   // the last one if it ends the block, or else a NOP
+	length uint64      // instructions
+	size   uint64      // bytes
 	// next and taken are the blocks that follow by falling through or by a
 	// direct jump, if they lie in the same page. They need no check: the page
 	// is mapped as it was for this block, and is dropped as a whole.
 	next, taken *block
 	// lasting: the block may be found again; one that crosses pages may not.
 	lasting bool
+}
+
+func newBlock(insts []rv64.Inst, size uint64) block {
+	n := len(insts)
+	b := block{insts: insts, body: insts, length: uint64(n), size: size}
+	if insts[n-1].Op.EndsBlock() {
+		b.body, b.end = insts[:n-1], insts[n-1]
+	} else {
+		b.end.Op = rv64.NOP
+	}
+	return b
 }
 
 // A codePage holds the blocks that were decoded from one page of RAM.
@@ -153,7 +167,7 @@ func (h *Hart) findCrossing(pc uint64, low uint16) *block {
 func (h *Hart) one(raw uint32) *block {
 	in := rv64.Decode(raw)
 	h.code.crossing[0] = in
-	h.code.single = block{insts: h.code.crossing[:], size: uint64(in.Len)}
+	h.code.single = newBlock(h.code.crossing[:], uint64(in.Len))
 	return &h.code.single
 }
 
@@ -187,7 +201,9 @@ func (h *Hart) decode(page *codePage, in uint64) *block {
 	if len(page.blocks) == 0 {
 		h.watch(page.off>>mem.PageShift, mem.HasCode)
 	}
-	b := &block{insts: h.code.keep(insts[:n]), size: at - in, lasting: true}
+	b := new(block)
+	*b = newBlock(h.code.keep(insts[:n]), at-in)
+	b.lasting = true
 	page.blocks = append(page.blocks, b)
 	page.slots[in>>1] = uint16(len(page.blocks))
 	return b

@@ -27,14 +27,13 @@ func (h *Hart) exec(limit machine.Icount) {
 		h.leave = false
 	chain:
 		for {
-			insts := b.insts
-			if room := uint64(limit - done); room < uint64(len(insts)) {
-				insts = insts[:room]
+			body := b.body
+			room := uint64(limit - done)
+			if room < b.length {
+				body = b.insts[:room]
 			}
-			// Where the block leads, unless its last instruction says otherwise.
-			target, link := pc+b.size, &b.next
-			for i := range insts {
-				in := &insts[i]
+			for i := range body {
+				in := &body[i]
 				switch in.Op {
 				case rv64.NOP, rv64.FENCE:
 				case rv64.LI:
@@ -203,46 +202,6 @@ func (h *Hart) exec(limit machine.Icount) {
 					rv64.DIVW, rv64.DIVUW, rv64.REMW, rv64.REMUW:
 					x[in.Rd&31] = muldiv(in.Op, x[in.Rs1&31], x[in.Rs2&31])
 
-				case rv64.BEQ:
-					if x[in.Rs1&31] == x[in.Rs2&31] {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.BNE:
-					if x[in.Rs1&31] != x[in.Rs2&31] {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.BLT:
-					if int64(x[in.Rs1&31]) < int64(x[in.Rs2&31]) {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.BGE:
-					if int64(x[in.Rs1&31]) >= int64(x[in.Rs2&31]) {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.BLTU:
-					if x[in.Rs1&31] < x[in.Rs2&31] {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.BGEU:
-					if x[in.Rs1&31] >= x[in.Rs2&31] {
-						target, link = pc+uint64(in.Imm), &b.taken
-					}
-				case rv64.JAL:
-					x[in.Rd&31] = target
-					x[0] = 0
-					target, link = pc+uint64(in.Imm), &b.taken
-				case rv64.JALR:
-					to := (x[in.Rs1&31] + uint64(in.Imm)) &^ 1
-					x[in.Rd&31] = target
-					x[0] = 0
-					target, link = to, nil
-
-				case rv64.CSRRW, rv64.CSRRS, rv64.CSRRC, rv64.CSRRWI, rv64.CSRRSI, rv64.CSRRCI:
-					h.csr(in, pc, done+machine.Icount(i))
-					break chain
-				case rv64.ILLEGAL, rv64.ECALL, rv64.EBREAK, rv64.MRET, rv64.SRET, rv64.WFI:
-					h.system(in, pc, done+machine.Icount(i))
-					break chain
 				case rv64.SFENCEVMA:
 					if !h.sfence(in, pc, done+machine.Icount(i)) {
 						break chain
@@ -257,12 +216,55 @@ func (h *Hart) exec(limit machine.Icount) {
 					}
 				}
 			}
-			done += machine.Icount(len(insts))
-			if len(insts) < len(b.insts) {
-				h.PC, h.Icount = pc+uint64(b.insts[len(insts)].Off), done
+			if room < b.length {
+				h.PC, h.Icount = pc+uint64(b.insts[room].Off), limit
 				break chain
 			}
+			done += machine.Icount(b.length)
 			from := pc
+			target, link := pc+b.size, &b.next
+			switch in := &b.end; in.Op {
+			case rv64.BEQ:
+				if x[in.Rs1&31] == x[in.Rs2&31] {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.BNE:
+				if x[in.Rs1&31] != x[in.Rs2&31] {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.BLT:
+				if int64(x[in.Rs1&31]) < int64(x[in.Rs2&31]) {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.BGE:
+				if int64(x[in.Rs1&31]) >= int64(x[in.Rs2&31]) {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.BLTU:
+				if x[in.Rs1&31] < x[in.Rs2&31] {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.BGEU:
+				if x[in.Rs1&31] >= x[in.Rs2&31] {
+					target, link = pc+uint64(in.Imm), &b.taken
+				}
+			case rv64.JAL:
+				x[in.Rd&31] = target
+				x[0] = 0
+				target, link = pc+uint64(in.Imm), &b.taken
+			case rv64.JALR:
+				to := (x[in.Rs1&31] + uint64(in.Imm)) &^ 1
+				x[in.Rd&31] = target
+				x[0] = 0
+				target, link = to, nil
+
+			case rv64.CSRRW, rv64.CSRRS, rv64.CSRRC, rv64.CSRRWI, rv64.CSRRSI, rv64.CSRRCI:
+				h.csr(in, pc, done-1)
+				break chain
+			case rv64.ILLEGAL, rv64.ECALL, rv64.EBREAK, rv64.MRET, rv64.SRET, rv64.WFI:
+				h.system(in, pc, done-1)
+				break chain
+			}
 			pc = target
 			if link != nil && *link != nil {
 				b = *link
