@@ -7,9 +7,10 @@ import (
 
 const (
 	maxBlock = 64 // instructions; Inst.Off must hold 63*4
-	// maxDecoded is how many decoded instructions are kept before all are
-	// dropped: 64 MiB.
-	maxDecoded = 1 << 22
+	// What a block and a page cost beside their instructions, in units of an
+	// instruction's 16 bytes.
+	blockCost = 10
+	pageCost  = mem.PageSize/16 + 16
 
 	jumpSize = 1 << 13
 	jumpMask = jumpSize - 1
@@ -59,10 +60,12 @@ type jump struct {
 }
 
 type codeCache struct {
-	pages   []*codePage // by page of RAM
-	jumps   [jumpSize]jump
-	arena   []rv64.Inst // unused room for instructions of new blocks
-	decoded int
+	pages []*codePage // by page of RAM
+	jumps [jumpSize]jump
+	arena []rv64.Inst // unused room for instructions of new blocks
+	// cost is what all blocks and pages take, and limit where they are all
+	// dropped, in units of 16 bytes.
+	cost, limit uint64
 	// crossing is the one block that is not cached: an instruction that lies
 	// in two pages, or any instruction without caches.
 	crossing [1]rv64.Inst
@@ -75,7 +78,7 @@ func (h *Hart) find() *block {
 	if h.opt.NoCache {
 		return h.findAfresh(pc)
 	}
-	if h.code.decoded > maxDecoded {
+	if h.code.cost > h.code.limit {
 		h.dropCode()
 	}
 	page := h.fetchPage(pc)
@@ -115,6 +118,7 @@ func (h *Hart) fetchPage(va uint64) *codePage {
 	if c == nil {
 		c = &codePage{off: page << mem.PageShift}
 		h.code.pages[page] = c
+		h.code.cost += pageCost
 	}
 	*e = fetchEntry{tag, c}
 	return c
@@ -216,7 +220,7 @@ func (c *codeCache) keep(insts []rv64.Inst) []rv64.Inst {
 	}
 	kept := c.arena[:n:n]
 	c.arena = c.arena[n:]
-	c.decoded += n
+	c.cost += uint64(n + blockCost)
 	copy(kept, insts)
 	return kept
 }
@@ -251,6 +255,6 @@ func (h *Hart) dropCode() {
 	clear(h.code.pages)
 	clear(h.code.jumps[:])
 	clear(h.tlb.fetch[:])
-	h.code.decoded = 0
+	h.code.cost = 0
 	h.dropJumps()
 }

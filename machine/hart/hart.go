@@ -80,6 +80,8 @@ func New(ram *mem.RAM, env Env, opt Options) *Hart {
 	h.tlb.spaces = map[uint64]uint64{}
 	h.tlb.tables = make([]*tablePage, ram.Pages())
 	h.code.pages = make([]*codePage, ram.Pages())
+	// Decoded code may take as much as half of RAM, and at least 64 MiB.
+	h.code.limit = max(64<<20, ram.Size()/2) / 16
 	ram.Watch(h)
 	h.Reset(0, rv64.MachineMode, 0, 0)
 	return h
