@@ -46,6 +46,9 @@ func (c *imageShow) Run(env Env) error {
 	}
 	fmt.Fprintf(env.Stdout, "name     %s\nkernel   %s\n         %s\ninitrd   %s\ncmdline  %s\nsha256   %s\n",
 		img.Name, img.KernelVersion, img.Kernel, img.Initrd, img.Cmdline, img.SHA256)
+	if img.IndexSHA256 != "" {
+		fmt.Fprintf(env.Stdout, "index    %s\n         no signature covers this package index: see docs/images.md\n", img.IndexSHA256)
+	}
 	for _, p := range img.Packages {
 		fmt.Fprintf(env.Stdout, "package  %s %s\n", p.Name, p.Version)
 	}

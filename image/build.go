@@ -71,7 +71,7 @@ type builder struct {
 func newBuilder(o Options) (*builder, error) {
 	o.Name = cmp.Or(o.Name, Demo)
 	o.AptDir = cmp.Or(o.AptDir, "/etc/apt")
-	o.IndexSHA256 = cmp.Or(o.IndexSHA256, os.Getenv(IndexVariable))
+	o.IndexSHA256 = cmp.Or(o.IndexSHA256, os.Getenv(IndexVariable), knownIndex)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -263,7 +263,7 @@ func TestPinnedIndex(t *testing.T) {
 	base := m.serve(t)
 	o := m.options(t, base)
 	o.IndexSHA256 = strings.Repeat("0", 64)
-	if _, err := Build(context.Background(), o); err == nil || !strings.Contains(err.Error(), "neither that of the release nor the one given") {
+	if _, err := Build(context.Background(), o); err == nil || !strings.Contains(err.Error(), "neither that of the signed release nor one that is known") {
 		t.Errorf("error %v", err)
 	}
 	o.IndexSHA256 = regexp.MustCompile(`[0-9a-f]{64}`).FindString(func() string {

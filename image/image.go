@@ -37,7 +37,8 @@ type Options struct {
 	// IndexSHA256 is for a mirror that serves another package index than its
 	// signed release lists, because an update of it has stopped half-way: the
 	// index with this sum is then taken in its stead. Whoever gives it vouches
-	// for every package in it; LOCKSTEP_INDEX_SHA256 if empty.
+	// for every package in it; if empty, LOCKSTEP_INDEX_SHA256, else the one
+	// that the program knows.
 	IndexSHA256 string
 
 	// KeyRing replaces the embedded archive keys (binary OpenPGP), AptDir
@@ -91,7 +92,7 @@ type Image struct {
 	SHA256        string // over kernel, initrd and command line, in hex
 	Packages      []Package
 	// IndexSHA256 is the sum of a package index that no signature covers and
-	// that was taken because Options named it; empty for a signed one.
+	// that was taken because its sum is known; empty for a signed one.
 	IndexSHA256 string
 }
 

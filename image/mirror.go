@@ -100,9 +100,13 @@ func (b *builder) openArchive(ctx context.Context, base string, keys openpgp.Key
 	}
 	a := &archive{base: base, release: rel}
 	packed, err := b.fetchIndex(ctx, dists, rel, want)
-	if err != nil && b.options.IndexSHA256 != "" && ctx.Err() == nil {
-		a.pinned = strings.ToLower(b.options.IndexSHA256)
-		packed, err = b.fetchPinned(ctx, dists, a.pinned)
+	if err != nil && ctx.Err() == nil {
+		known := strings.ToLower(b.options.IndexSHA256)
+		if other, why := b.fetchPinned(ctx, dists, known); why == nil {
+			packed, a.pinned, err = other, known, nil
+		} else {
+			err = fmt.Errorf("%w; and what it serves in its stead is %w", err, why)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("package index: %w", err)
@@ -139,13 +143,13 @@ func (b *builder) fetchIndex(ctx context.Context, dists string, rel *release, wa
 
 // fetchPinned gets the package index that an option names.
 func (b *builder) fetchPinned(ctx context.Context, dists, want string) ([]byte, error) {
-	b.report(StageIndex, indexName+" with the given sum, which no signature covers", 0, 0)
+	b.report(StageIndex, indexName+" of before the mirror's update, known by its sum: no signature covers it", 0, 0)
 	packed, err := b.fetch.small(ctx, dists+indexName, maxIndex)
 	if err != nil {
 		return nil, err
 	}
 	if sum := sha256.Sum256(packed); hex.EncodeToString(sum[:]) != want {
-		return nil, fmt.Errorf("%w: its SHA-256 is %x, neither that of the release nor the one given", errCorrupt, sum)
+		return nil, fmt.Errorf("%w: its SHA-256 is %x, neither that of the signed release nor one that is known", errCorrupt, sum)
 	}
 	return packed, nil
 }
