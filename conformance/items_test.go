@@ -1,0 +1,432 @@
+package conformance
+
+import (
+	"encoding/binary"
+
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
+)
+
+// A maker draws one item.
+type maker func(r *random, g *program) item
+
+// weights say how often each maker is drawn.
+type weights []struct {
+	n    int
+	make maker
+}
+
+func (w weights) pick(r *random) maker {
+	total := 0
+	for _, e := range w {
+		total += e.n
+	}
+	at := r.IntN(total)
+	for _, e := range w {
+		if at -= e.n; at < 0 {
+			return e.make
+		}
+	}
+	panic("conformance: BUG: no maker")
+}
+
+// dst is a register that a program may change: not S9 (offset mask), S10
+// (window) and S11 (loop counter). src is any, and short one of x8 to x15.
+func (r *random) dst() asm.Reg {
+	for {
+		if x := asm.Reg(r.IntN(32)); x < asm.S9 || x > asm.S11 {
+			return x
+		}
+	}
+}
+
+// temp is dst without x0.
+func (r *random) temp() asm.Reg {
+	for {
+		if x := r.dst(); x != asm.Zero {
+			return x
+		}
+	}
+}
+
+func (r *random) src() asm.Reg     { return asm.Reg(r.IntN(32)) }
+func (r *random) short() asm.Reg   { return asm.Reg(8 + r.IntN(8)) }
+func (r *random) freg() asm.FReg   { return asm.FReg(r.IntN(32)) }
+func (r *random) imm() int64       { return choose(r, 0, 1, -1, 2047, -2048, int64(r.IntN(4096)-2048)) }
+func (r *random) fshort() asm.FReg { return asm.FReg(8 + r.IntN(8)) }
+
+func integerOp(r *random, _ *program) item {
+	rd, rs1, rs2 := r.dst(), r.src(), r.src()
+	switch r.IntN(4) {
+	case 0:
+		op, imm := choose(r, immediates...), r.imm()
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, imm) }}
+	case 1:
+		op := choose(r, shifts...)
+		n := uint(r.IntN(op.width))
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, n) }}
+	case 2:
+		if r.one(3) {
+			imm := int64(r.IntN(1 << 20))
+			if r.one(2) {
+				return item{"lui", func(c *scope) { c.LUI(rd, imm) }}
+			}
+			return item{"auipc", func(c *scope) { c.AUIPC(rd, imm) }}
+		}
+	}
+	op := choose(r, threeRegisters...)
+	return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, rs2) }}
+}
+
+func constant(r *random, _ *program) item {
+	rd, v := r.dst(), int64(r.integer())
+	return item{"li", func(c *scope) { c.LI(rd, v) }}
+}
+
+func mulDiv(r *random, _ *program) item {
+	op, rd, rs1, rs2 := choose(r, multiplications...), r.dst(), r.src(), r.src()
+	return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, rs2) }}
+}
+
+// rounding draws a rounding mode, a reserved one now and then.
+func (r *random) rounding() asm.RM {
+	if r.one(24) {
+		return asm.RM(5 + r.IntN(2))
+	}
+	return choose(r, asm.RNE, asm.RTZ, asm.RDN, asm.RUP, asm.RMM, asm.DYN, asm.DYN)
+}
+
+func floatOp(r *random, _ *program) item {
+	fd, f1, f2, f3, rm := r.freg(), r.freg(), r.freg(), r.freg(), r.rounding()
+	rd, rs1 := r.dst(), r.src()
+	switch r.IntN(8) {
+	case 0, 1:
+		op := choose(r, floatBinary...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, fd, f1, f2, rm) }}
+	case 2:
+		op := choose(r, floatFused...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, fd, f1, f2, f3, rm) }}
+	case 3:
+		op := choose(r, floatUnary...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, fd, f1, rm) }}
+	case 4:
+		op := choose(r, floatSimple...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, fd, f1, f2) }}
+	case 5:
+		op := choose(r, floatCompare...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, f1, f2) }}
+	case 6:
+		op := choose(r, floatToInt...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, f1, rm) }}
+	}
+	op := choose(r, intToFloat...)
+	return item{op.name, func(c *scope) { op.emit(c.Program, fd, rs1, rm) }}
+}
+
+// floatConstant keeps operands interesting while results drift to NaN.
+func floatConstant(r *random, _ *program) item {
+	fd, v, t := r.freg(), r.float(), r.temp()
+	return item{"float constant", func(c *scope) { c.LI(t, int64(v)); c.FMVDX(fd, t) }}
+}
+
+// access puts an address into a register: usually in the window, aligned for
+// the size or not.
+func (r *random) access(g *program, size int64) (prepare func(c *scope), base asm.Reg, offset int64) {
+	t, rs := r.temp(), r.src()
+	if r.one(40) {
+		return func(c *scope) { c.LI(t, hole+8*int64(t)) }, t, 0
+	}
+	if g.translated && g.mode != modeM && r.one(30) {
+		va := r.integer()
+		return func(c *scope) { c.LI(t, int64(va)) }, t, 0
+	}
+	aligned := !r.one(4)
+	cross := !g.translated || g.crossing
+	edge := cross && r.one(12)
+	if !aligned && cross {
+		offset = r.imm()
+	}
+	return func(c *scope) {
+		c.AND(t, rs, asm.S9)
+		if edge { // near the end of the page
+			c.SRLI(t, t, 12)
+			c.ADDI(t, t, 1)
+			c.SLLI(t, t, 12)
+			c.ADDI(t, t, -int64(1+uint(rs)%8))
+			c.AND(t, t, asm.S9)
+		}
+		switch {
+		case aligned:
+			c.ANDI(t, t, -size)
+		case !cross:
+			c.ANDI(t, t, ^8) // stays within 16 bytes
+		}
+		c.ADD(t, t, asm.S10)
+	}, t, offset
+}
+
+func loadStore(r *random, g *program) item {
+	op := choose(r, accesses...)
+	prepare, base, offset := r.access(g, op.size)
+	rd, rs2, f := r.dst(), r.src(), r.freg()
+	return item{op.name, func(c *scope) {
+		prepare(c)
+		switch {
+		case op.load != nil:
+			op.load(c.Program, rd, offset, base)
+		case op.store != nil:
+			op.store(c.Program, rs2, offset, base)
+		default:
+			op.float(c.Program, f, offset, base)
+		}
+	}}
+}
+
+func atomicOp(r *random, g *program) item {
+	op, rd, rs2 := choose(r, atomics...), r.dst(), r.src()
+	prepare, base, _ := r.access(g, op.size)
+	aq, rl := r.one(4), r.one(4)
+	return item{op.name, func(c *scope) {
+		prepare(c)
+		op.emit(c.Program, rd, rs2, base)
+		c.AqRl(aq, rl)
+	}}
+}
+
+// reserve pairs LR with SC: to the same address, to another, or SC alone.
+func reserve(r *random, g *program) item {
+	word := r.one(2)
+	size := int64(8)
+	if word {
+		size = 4
+	}
+	how := r.IntN(4)
+	if g.translated && how == 1 {
+		how = 2
+	}
+	rd, rs2, rt := r.dst(), r.src(), r.temp()
+	rs, base := r.src(), asm.T6
+	for rt == base {
+		rt = r.temp()
+	}
+	for rd == base {
+		rd = r.dst()
+	}
+	return item{"lr/sc", func(c *scope) {
+		c.AND(base, rs, asm.S9)
+		c.ANDI(base, base, -8)
+		c.ADD(base, base, asm.S10)
+		lr, sc := c.LRD, c.SCD
+		if word {
+			lr, sc = c.LRW, c.SCW
+		}
+		if how != 0 {
+			lr(rt, base)
+			c.ADD(rt, rt, rs2)
+		} else {
+			// A reservation that no SC takes away, left over from before,
+			// must not decide.
+			sc(asm.Zero, asm.Zero, base)
+		}
+		if how == 1 {
+			c.XORI(base, base, size)
+		}
+		sc(rd, rt, base)
+		if !g.translated {
+			sc(rt, rs2, base)
+		}
+	}}
+}
+
+// branch skips a few items, or none.
+func branch(r *random, _ *program) item {
+	op, rs1, rs2, n := choose(r, branches...), r.src(), r.src(), r.IntN(reach)
+	if r.one(8) {
+		short, zero := r.short(), r.one(2)
+		return item{"c.branch", func(c *scope) {
+			to := c.local()
+			if zero {
+				c.CBEQZ(short, to)
+			} else {
+				c.CBNEZ(short, to)
+			}
+			c.CADDI(asm.A0, 1)
+			c.Label(to)
+		}}
+	}
+	return item{op.name, func(c *scope) { op.emit(c.Program, rs1, rs2, c.after(n)) }}
+}
+
+// jump goes forward, directly or through a register, or into nowhere.
+func jump(r *random, g *program) item {
+	n, t, link, low := r.IntN(reach), r.temp(), r.dst(), int64(r.IntN(2))
+	switch r.IntN(6) {
+	case 0:
+		return item{"jal", func(c *scope) { c.JAL(link, c.after(n)) }}
+	case 1:
+		return item{"c.j", func(c *scope) {
+			to := c.local()
+			c.CJ(to)
+			c.CADDI(asm.A1, 1)
+			c.Label(to)
+		}}
+	case 2:
+		return item{"c.jr", func(c *scope) { c.LA(t, c.after(n)); c.CJR(t) }}
+	case 3:
+		return item{"c.jalr", func(c *scope) { c.LA(t, c.after(n)); c.CJALR(t) }}
+	case 4:
+		// The handler goes on where RA points.
+		to := int64(hole)
+		if g.translated && g.mode != modeM {
+			to = choose(r, hole, int64(r.integer()), pagesVA+int64(r.IntN(pagesN))<<12+4094)
+			if to>>30 == ramBase>>30 || to>>30 == (ramBase|aliasBit)>>30 || to>>22 == pagesVA>>22 {
+				to = hole
+			}
+		}
+		return item{"jump to nowhere", func(c *scope) { c.LI(t, to); c.JALR(asm.RA, low, t) }}
+	}
+	return item{"jalr", func(c *scope) { c.LA(t, c.after(n)); c.JALR(link, low, t) }}
+}
+
+// loop repeats a few items that neither jump nor change the code.
+func loop(r *random, g *program) item {
+	var body []item
+	for range 1 + r.IntN(6) {
+		body = append(body, choose[maker](r, integerOp, integerOp, mulDiv, loadStore, compressedOp)(r, g))
+	}
+	times := int64(1 + r.IntN(12))
+	return item{"loop", func(c *scope) {
+		again := c.local()
+		c.LI(asm.S11, times)
+		c.Label(again)
+		for _, i := range body {
+			i.emit(c)
+		}
+		c.ADDI(asm.S11, asm.S11, -1)
+		c.BNEZ(asm.S11, again)
+	}}
+}
+
+// compressedOp draws a compressed instruction that computes or accesses.
+func compressedOp(r *random, g *program) item {
+	if !r.one(3) {
+		op, o := choose(r, compressed...), operands{
+			rd: r.temp(), rs: asm.Reg(1 + r.IntN(31)), sd: r.short(), ss: r.short(),
+			imm: choose(r, -32, -1, 1, 31, int64(1+r.IntN(31))), amount: uint(1 + r.IntN(63)), unsigned: int64(1 + r.IntN(255)),
+		}
+		return item{op.name, func(c *scope) { op.emit(c.Program, o) }}
+	}
+	op := choose(r, compressedAccesses...)
+	rd, fd, n := r.short(), r.fshort(), int64(r.IntN(16))
+	return item{op.name, func(c *scope) {
+		// The base is SP or S0, for as long as it takes.
+		c.MV(asm.S0, asm.S10)
+		if op.sp {
+			c.MV(asm.T6, asm.SP)
+			c.MV(asm.SP, asm.S10)
+		}
+		op.emit(c.Program, rd, fd, n)
+		if op.sp {
+			c.MV(asm.SP, asm.T6)
+		}
+	}}
+}
+
+// csrOp reads and writes the registers that programs of every mode may try.
+func csrOp(r *random, g *program) item {
+	csrs := []asm.CSR{asm.FFLAGS, asm.FRM, asm.FCSR, asm.FCSR, asm.FFLAGS}
+	if !g.delegated || r.one(4) {
+		csrs = append(csrs, asm.SEPC, asm.SCAUSE, asm.STVAL)
+	}
+	csr := choose(r, csrs...)
+	rd, rs1, op, imm := r.dst(), r.src(), r.IntN(6), uint(r.IntN(32))
+	if csr == asm.SCAUSE {
+		// WLRL: only what an implementation must hold.
+		return item{"scause", func(c *scope) { c.CSRRWI(rd, csr, imm&15) }}
+	}
+	if csr == asm.SEPC { // QEMU 7 keeps bit 0
+		t := r.temp()
+		return item{"sepc", func(c *scope) { c.ANDI(t, rs1, -2); c.CSRRW(rd, csr, t) }}
+	}
+	if r.one(3) { // a legal rounding mode again
+		return item{"frm", func(c *scope) { c.CSRRWI(rd, asm.FRM, imm%5) }}
+	}
+	return item{"csr", func(c *scope) {
+		switch op {
+		case 0:
+			c.CSRRW(rd, csr, rs1)
+		case 1:
+			c.CSRRS(rd, csr, rs1)
+		case 2:
+			c.CSRRC(rd, csr, rs1)
+		case 3:
+			c.CSRRWI(rd, csr, imm)
+		case 4:
+			c.CSRRSI(rd, csr, imm)
+		default:
+			c.CSRRCI(rd, csr, imm)
+		}
+	}}
+}
+
+// trapping draws what traps in some modes or in all.
+func trapping(r *random, g *program) item {
+	switch r.IntN(6) {
+	case 0:
+		return item{"ecall", func(c *scope) { c.ECALL() }}
+	case 1:
+		return item{"ebreak", func(c *scope) { c.EBREAK() }}
+	case 2:
+		return item{"c.ebreak", func(c *scope) { c.CEBREAK() }}
+	case 3:
+		raw := choose[uint32](r, 0xffffffff, 0x0000100b, 0xc0001073, 0x30001077, 0x02000007, 0xf0000053, 0x7c0022f3)
+		return item{"illegal", func(c *scope) { c.Raw32(raw) }}
+	case 4:
+		return item{"c.illegal", func(c *scope) { c.Raw16(0) }}
+	}
+	if g.mode != modeM {
+		if g.mode == modeU && r.one(2) {
+			return item{"sret in user mode", func(c *scope) { c.SRET() }}
+		}
+		rd := r.dst()
+		csr := choose(r, asm.MSTATUS, asm.MEPC, asm.MIE, asm.MSCRATCH, asm.MHARTID)
+		if r.one(2) {
+			return item{"mret below M", func(c *scope) { c.MRET() }}
+		}
+		return item{"machine csr", func(c *scope) { c.CSRR(rd, csr) }}
+	}
+	return item{"csr that is read-only", func(c *scope) { c.CSRRWI(asm.Zero, asm.MHARTID, 1) }}
+}
+
+// rewrite stores an instruction over one that comes soon, which may already
+// have run in a loop.
+func rewrite(r *random, _ *program) item {
+	t, v, rd, a, b := r.temp(), r.temp(), r.dst(), r.src(), r.src()
+	for v == t {
+		v = r.temp()
+	}
+	op := choose(r, threeRegisters...)
+	one := asm.New(0)
+	op.emit(one, rd, a, b)
+	insn := binary.LittleEndian.Uint32(one.Bytes())
+	twice := r.one(2)
+	return item{"rewritten " + op.name, func(c *scope) {
+		at, again := c.local(), c.local()
+		if twice {
+			c.LI(asm.S11, 2)
+			c.Label(again)
+		}
+		c.Align4()
+		c.LI(v, int64(int32(insn)))
+		c.LA(t, at)
+		c.SW(v, 0, t)
+		c.FENCEI()
+		c.ADDI(rd, rd, 1)
+		c.Align4()
+		c.Label(at)
+		c.ADDI(rd, rd, 2)
+		if twice {
+			c.ADDI(asm.S11, asm.S11, -1)
+			c.BNEZ(asm.S11, again)
+		}
+	}}
+}
