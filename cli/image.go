@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 
@@ -55,28 +56,35 @@ func (c *imageShow) Run(env Env) error {
 	return nil
 }
 
-// progress shows the stages of a build as bars.
+// progress shows the stages of a build: bytes as bars, the rest as lines.
 func progress(env Env) func(image.Event) {
 	var bar *progressbar.ProgressBar
 	var stage image.Stage
 	return func(e image.Event) {
-		if e.Stage != stage || bar == nil {
+		if e.Stage != stage {
 			if bar != nil {
 				_ = bar.Finish()
 			}
-			stage = e.Stage
-			bar = progressbar.NewOptions64(max(e.Total, 1),
+			stage, bar = e.Stage, nil
+			if e.Total <= 1 {
+				fmt.Fprintf(env.Stderr, "%-9s %s\n", e.Stage, e.Note)
+				return
+			}
+		}
+		if e.Total <= 1 {
+			return
+		}
+		if bar == nil {
+			bar = progressbar.NewOptions64(e.Total,
 				progressbar.OptionSetWriter(env.Stderr),
 				progressbar.OptionSetDescription(fmt.Sprintf("%-9s", e.Stage)),
 				progressbar.OptionShowBytes(true),
 				progressbar.OptionSetWidth(30),
-				progressbar.OptionThrottle(100_000_000),
+				progressbar.OptionThrottle(100*time.Millisecond),
 				progressbar.OptionOnCompletion(func() { fmt.Fprintln(env.Stderr) }),
 			)
 		}
-		if e.Total > 0 {
-			bar.ChangeMax64(e.Total)
-			_ = bar.Set64(e.Done)
-		}
+		bar.ChangeMax64(e.Total)
+		_ = bar.Set64(e.Done)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 	"strings"
 
 	"github.com/lockstep-vm/lockstep/spec"
@@ -17,6 +18,7 @@ type hostFlags struct {
 	Spec      string `arg:"" type:"path" help:"The VM's spec (YAML)."`
 	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
 	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
+	Profile   string `type:"path" hidden:"" help:"Write a CPU profile of this process to a file."`
 	Control   bool   `hidden:"" help:"Read commands from file descriptor 3 and write events and status to 4, as JSON lines; end when 3 is closed."`
 }
 
@@ -91,6 +93,17 @@ func (h *hostFlags) config() (vm.Config, error) {
 func (h *hostFlags) drive(ctx context.Context, env Env, cfg vm.Config, begin func(vm.Config) (*vm.Replica, error)) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
+	if h.Profile != "" {
+		f, err := os.Create(h.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	face := newFace(env, h.Control)
 	cfg.Console, cfg.OnEvent = face.console(), face.event
 	r, err := begin(cfg)

@@ -98,7 +98,7 @@ func (c *Config) validate() error {
 }
 
 // tick is the interval of the protocol's clock.
-func (c *Config) tick() time.Duration { return c.Heartbeat / 2 }
+func (c *Config) tick() time.Duration { return c.Heartbeat }
 
 func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
 	return ft.Config{
@@ -107,7 +107,7 @@ func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
 		Self:      self,
 		Backup:    c.Peer != "",
 		Timeout:   int((c.Timeout + c.tick() - 1) / c.tick()),
-		DialEvery: 2,
-		AskEvery:  4,
+		DialEvery: 1,
+		AskEvery:  2,
 	}
 }

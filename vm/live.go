@@ -77,6 +77,13 @@ func (r *Replica) goLive() {
 	for _, n := range r.nics {
 		n.Announce()
 	}
+	// The power-off of a guest that is off may have passed the old primary's
+	// gate, and with it the mark of what need not be sent again, without "ended"
+	// in the run record.
+	if r.live.exit = r.m.Run(r.m.Icount() + 1); r.live.exit == machine.PoweredOff {
+		r.out.powerOffAgain()
+	}
+	r.collect()
 }
 
 // attach begins to run the machine. The guest's clock last moved since ns

@@ -127,6 +127,14 @@ func (x *outlet) full() bool {
 	return x.gate.Full()
 }
 
+// powerOffAgain releases the power-off of a guest that was off before this
+// replica went live.
+func (x *outlet) powerOffAgain() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.powerOff = true
+}
+
 // off says whether the power-off was released.
 func (x *outlet) off() bool {
 	x.mu.Lock()
