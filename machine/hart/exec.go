@@ -211,6 +211,8 @@ func (h *Hart) exec(limit machine.Icount) {
 						if !h.float(in, pc, done+machine.Icount(i)) {
 							break chain
 						}
+					} else if in.Op.BitManip() {
+						h.bitManip(in)
 					} else if !h.atomic(in, pc, done+machine.Icount(i)) {
 						break chain
 					}

@@ -90,8 +90,8 @@ func (h *Hart) validate(s *State) error {
 	switch {
 	case s.X[0] != 0:
 		return errors.New("hart: damaged snapshot: x0 is not zero")
-	case s.PC&1 != 0:
-		return errors.New("hart: damaged snapshot: pc is odd")
+	case (s.PC|s.Mepc|s.Sepc)&1 != 0:
+		return errors.New("hart: damaged snapshot: pc or an exception's pc is odd")
 	case s.Priv > rv64.MachineMode || s.Priv == 2:
 		return fmt.Errorf("hart: damaged snapshot: there is no privilege mode %d", s.Priv)
 	case s.Clock.I0 > s.Icount:

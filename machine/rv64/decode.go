@@ -53,6 +53,9 @@ func Decode(raw uint32) Inst {
 		in.Op = lookup(opOps, raw>>25, funct3)
 	case 0x0E:
 		in.Op = lookup(op32Ops, raw>>25, funct3)
+		if in.Op == ZEXTH && in.Rs2 != 0 {
+			in.Op = ILLEGAL
+		}
 	case 0x03:
 		if funct3 <= 1 {
 			in.Op = FENCE
@@ -90,10 +93,11 @@ func Decode(raw uint32) Inst {
 	return in.simplify()
 }
 
-// simplify is for operations whose only effect is on rd.
+// simplify is for operations whose only effect is on rd. Those of extensions
+// that a hart may lack keep their names.
 func (in Inst) simplify() Inst {
 	switch {
-	case in.Op == ILLEGAL:
+	case in.Op == ILLEGAL || in.Op.BitManip():
 	case in.Rd == 0:
 		in.Op = NOP
 	case in.Op == LUI || in.Op == ADDI && in.Rs1 == 0:
@@ -134,12 +138,21 @@ var (
 	opOps = []group{
 		{0x00, [8]Op{ADD, SLL, SLT, SLTU, XOR, SRL, OR, AND}},
 		{0x01, [8]Op{MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU}},
-		{0x20, [8]Op{SUB, 0, 0, 0, 0, SRA, 0, 0}},
+		{0x20, [8]Op{SUB, 0, 0, 0, XNOR, SRA, ORN, ANDN}},
+		{0x05, [8]Op{0, 0, 0, 0, MIN, MINU, MAX, MAXU}},
+		{0x10, [8]Op{0, 0, SH1ADD, 0, SH2ADD, 0, SH3ADD, 0}},
+		{0x14, [8]Op{0, BSET, 0, 0, 0, 0, 0, 0}},
+		{0x24, [8]Op{0, BCLR, 0, 0, 0, BEXT, 0, 0}},
+		{0x30, [8]Op{0, ROL, 0, 0, 0, ROR, 0, 0}},
+		{0x34, [8]Op{0, BINV, 0, 0, 0, 0, 0, 0}},
 	}
 	op32Ops = []group{
 		{0x00, [8]Op{ADDW, SLLW, 0, 0, 0, SRLW, 0, 0}},
 		{0x01, [8]Op{MULW, 0, 0, 0, DIVW, DIVUW, REMW, REMUW}},
 		{0x20, [8]Op{SUBW, 0, 0, 0, 0, SRAW, 0, 0}},
+		{0x04, [8]Op{ADDUW, 0, 0, 0, ZEXTH, 0, 0, 0}},
+		{0x10, [8]Op{0, 0, SH1ADDUW, 0, SH2ADDUW, 0, SH3ADDUW, 0}},
+		{0x30, [8]Op{0, ROLW, 0, 0, 0, RORW, 0, 0}},
 	}
 )
 
@@ -152,33 +165,57 @@ func lookup(groups []group, funct7, funct3 uint32) Op {
 	return ILLEGAL
 }
 
+// Shifts by an immediate: funct3 is 1 or 5, and the bits above the amount
+// choose the operation.
+var (
+	leftOps    = map[uint32]Op{0x00: SLLI, 0x0A: BSETI, 0x12: BCLRI, 0x1A: BINVI}
+	rightOps   = map[uint32]Op{0x00: SRLI, 0x10: SRAI, 0x12: BEXTI, 0x18: RORI}
+	left32Ops  = map[uint32]Op{0x00: SLLIW}
+	right32Ops = map[uint32]Op{0x00: SRLIW, 0x20: SRAIW, 0x30: RORIW}
+)
+
+// Operations on one register: the whole immediate chooses.
+var (
+	unaryOps      = map[uint32]Op{0x600: CLZ, 0x601: CTZ, 0x602: CPOP, 0x604: SEXTB, 0x605: SEXTH}
+	unaryRightOps = map[uint32]Op{0x287: ORCB, 0x6B8: REV8}
+	unary32Ops    = map[uint32]Op{0x600: CLZW, 0x601: CTZW, 0x602: CPOPW}
+)
+
 func (in *Inst) decodeOpImm(funct3 uint32) {
 	in.Imm = immI(in.Raw)
-	in.Op = opImmOps[funct3]
-	shamt, top := in.Imm&63, in.Raw>>26
-	switch {
-	case funct3 == 1 && top == 0:
-		in.Op, in.Imm = SLLI, shamt
-	case funct3 == 5 && top == 0:
-		in.Op, in.Imm = SRLI, shamt
-	case funct3 == 5 && top == 0x10:
-		in.Op, in.Imm = SRAI, shamt
+	switch funct3 {
+	case 1:
+		in.decodeShift(unaryOps, leftOps, 6)
+	case 5:
+		in.decodeShift(unaryRightOps, rightOps, 6)
+	default:
+		in.Op = opImmOps[funct3]
 	}
 }
 
 func (in *Inst) decodeOpImm32(funct3 uint32) {
 	in.Imm = immI(in.Raw)
-	shamt, top := in.Imm&31, in.Raw>>25
-	switch {
-	case funct3 == 0:
+	switch funct3 {
+	case 0:
 		in.Op = ADDIW
-	case funct3 == 1 && top == 0:
-		in.Op, in.Imm = SLLIW, shamt
-	case funct3 == 5 && top == 0:
-		in.Op, in.Imm = SRLIW, shamt
-	case funct3 == 5 && top == 0x20:
-		in.Op, in.Imm = SRAIW, shamt
+	case 1:
+		if in.Raw>>26 == 0x02 {
+			in.Op, in.Imm = SLLIUW, in.Imm&63
+			return
+		}
+		in.decodeShift(unary32Ops, left32Ops, 5)
+	case 5:
+		in.decodeShift(nil, right32Ops, 5)
 	}
+}
+
+func (in *Inst) decodeShift(unary, shift map[uint32]Op, amountBits int) {
+	if op := unary[in.Raw>>20]; op != ILLEGAL {
+		in.Op = op
+		return
+	}
+	in.Op = shift[in.Raw>>(20+amountBits)]
+	in.Imm &= 1<<amountBits - 1
 }
 
 func (in *Inst) decodeSystem(funct3 uint32) {

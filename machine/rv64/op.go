@@ -120,6 +120,48 @@ const (
 	AMOMAXD
 	AMOMINUD
 	AMOMAXUD
+	// Zba, Zbb and Zbs.
+	ADDUW
+	SH1ADD
+	SH2ADD
+	SH3ADD
+	SH1ADDUW
+	SH2ADDUW
+	SH3ADDUW
+	ANDN
+	ORN
+	XNOR
+	MIN
+	MINU
+	MAX
+	MAXU
+	ROL
+	ROR
+	ROLW
+	RORW
+	BCLR
+	BEXT
+	BINV
+	BSET
+	CLZ
+	CTZ
+	CPOP
+	CLZW
+	CTZW
+	CPOPW
+	SEXTB
+	SEXTH
+	ZEXTH
+	ORCB
+	REV8
+	// Those whose second operand is Imm.
+	SLLIUW
+	RORI
+	RORIW
+	BCLRI
+	BEXTI
+	BINVI
+	BSETI
 	// F.
 	FADDS
 	FSUBS
@@ -189,6 +231,9 @@ func (o Op) EndsBlock() bool { return o >= BEQ && o <= CSRRCI || o == ILLEGAL }
 
 // Relative says whether Imm is relative to the instruction's own address.
 func (o Op) Relative() bool { return o >= BEQ && o <= JAL || o == AUIPC }
+
+// BitManip says whether the operation belongs to Zba, Zbb or Zbs.
+func (o Op) BitManip() bool { return o >= ADDUW && o <= BSETI }
 
 // Float says whether the operation needs mstatus.FS to be on.
 func (o Op) Float() bool { return o >= FADDS && o < numOps || o >= FLW && o <= FSD }
