@@ -62,7 +62,7 @@ func (g *program) looseBits(pte uint64) int64 {
 	switch {
 	case g.crossing:
 		return pteA | pteD
-	case pte&(pteR|pteW) == pteR:
+	case pte&pteW == 0 && pte&(pteR|pteX) != 0:
 		return pteA
 	}
 	return 0

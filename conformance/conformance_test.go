@@ -80,7 +80,8 @@ func TestAgainstQEMU(t *testing.T) {
 			t.FailNow()
 		}
 	})
-	t.Logf("%d instructions compared", total)
+	model, _ := cpu()
+	t.Logf("%d instructions compared with -cpu %s", total, model)
 }
 
 // culprit runs prefixes of a program, all in one batch, to find the first item

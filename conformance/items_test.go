@@ -430,3 +430,35 @@ func rewrite(r *random, _ *program) item {
 		}
 	}}
 }
+
+// encoding is any pattern that neither jumps nor waits: what one machine takes
+// for illegal, so must the other. Only programs in user mode under translation
+// can bear it.
+func encoding(r *random, _ *program) item {
+	if r.one(2) {
+		for {
+			raw := uint16(r.Uint32())
+			jumps := raw&3 == 1 && raw>>13 >= 5 || raw&3 == 2 && raw>>13 == 4 && raw>>2&31 == 0
+			if raw&3 != 3 && !jumps {
+				return item{"16-bit encoding", func(c *scope) { c.Raw16(raw) }}
+			}
+		}
+	}
+	for {
+		raw := r.Uint32() | 3
+		if r.one(2) { // near what exists
+			raw = raw&^0x7f | choose[uint32](r, 0x0f, 0x13, 0x1b, 0x33, 0x3b, 0x53, 0x53, 0x43, 0x2f, 0x73, 0x03, 0x23, 0x07, 0x27)
+			raw &^= choose[uint32](r, 0, 0xfe000000, 0xf8000000, 0x01f00000, 0xfdf00000, 0xfe007000, 0xfff00000)
+		}
+		if r.one(4) {
+			raw ^= 1 << r.IntN(32) & 0x40000000
+		}
+		switch op, f5 := raw&0x7f, raw>>27; {
+		case op&3 != 3 || op == 0x63 || op == 0x67 || op == 0x6f: // jumps
+		case op == 0x2f && (f5 == 2 || f5 == 3): // LR, SC
+		case op == 0x73 && raw>>20 < 0x200 && raw>>12&7 == 0 && raw>>20 > 1: // WFI and its kin
+		default:
+			return item{"encoding", func(c *scope) { c.Raw32(raw) }}
+		}
+	}
+}

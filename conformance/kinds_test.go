@@ -20,5 +20,6 @@ var kinds = []kind{
 	{name: "Sv39 supervisor", mode: modeS, translated: true, weights: base.and(weights{{20, loadStore}, {12, retable}, {5, status}, {5, fence}, {8, rebase}})},
 	{name: "Sv39 supervisor, delegated", mode: modeS, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {12, retable}, {5, status}, {5, fence}, {8, rebase}, {3, interrupt}})},
 	{name: "Sv39 user, delegated", mode: modeU, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {8, rebase}, {2, fence}})},
+	{name: "encodings", mode: modeU, translated: true, weights: weights{{60, encoding}, {10, constant}, {4, floatConstant}, {2, csrOp}, {4, rebase}}},
 	{name: "Sv39 through MPRV", mode: modeM, translated: true, weights: base.and(weights{{20, machinePrivilege}, {5, status}, {8, rebase}})},
 }

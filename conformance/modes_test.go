@@ -131,10 +131,10 @@ func retable(r *random, g *program) item {
 		switch how {
 		case 0:
 			c.LD(rd, 0, t)
-			c.ANDI(rd, rd, ^g.looseBits(pteR))
+			c.ANDI(rd, rd, ^g.looseBits(pteX))
 		case 1:
 			c.AMOSWAPD(rd, v, t)
-			c.ANDI(rd, rd, ^g.looseBits(pteR))
+			c.ANDI(rd, rd, ^g.looseBits(pteX))
 		case 2:
 			c.SB(v, 0, t)
 		default:
