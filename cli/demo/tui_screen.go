@@ -215,7 +215,7 @@ func (m tui) outlook() string {
 		text = "Reading every key again over the same connection."
 	case m.leaving:
 		text = "The client stops; then every key is read again over the same connection."
-	case !s.primary.started:
+	case s.act == actSetUp && !s.primary.started:
 		text = "The switch, the backup and the primary are being started."
 	case s.act == actSetUp:
 		text = "The guest boots on both; the client waits for its server's first answer."
