@@ -73,6 +73,8 @@ func tval(cause, v uint64) uint64 {
 	switch cause {
 	case 2, 3: // illegal instruction, breakpoint
 		return 0
+	case 5, 7: // QEMU splits misaligned accesses to what is not RAM
+		return v &^ 7
 	}
 	return v
 }

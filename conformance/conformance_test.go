@@ -24,6 +24,11 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return v
 }
 
+// options are those of the hart for programs of this kind.
+func (k kind) options() hart.Options {
+	return hart.Options{MaxMode: 10, BitManip: k.bits}
+}
+
 // itemsPerProgram is what fits a slot's code.
 const itemsPerProgram = 500
 
@@ -58,8 +63,8 @@ func TestAgainstQEMU(t *testing.T) {
 	total := machine.Icount(0)
 	eachBatch(t, 12, func(t *testing.T, b []*program) {
 		ram := image(b)
-		ours, n := runHart(t, ram, hart.Options{}, maxIcount, false)
-		theirs := onQEMU(t, ram)
+		ours, n := runHart(t, ram, b[0].options(), maxIcount, false)
+		theirs := onQEMU(t, b[0].kind, ram)
 		total += n
 		bad := 0
 		for i, g := range b {
@@ -95,8 +100,8 @@ func culprit(t *testing.T, g *program) string {
 			b = append(b, g.prefix(n))
 		}
 		ram := image(b)
-		ours, _ := runHart(t, ram, hart.Options{}, maxIcount, false)
-		theirs := onQEMU(t, ram)
+		ours, _ := runHart(t, ram, g.options(), maxIcount, false)
+		theirs := onQEMU(t, g.kind, ram)
 		for i, p := range b {
 			at := slotAddr(i) - ramBase
 			if p.difference(ours[at:][:slotSize], theirs[at:][:slotSize]) != "" {
@@ -108,8 +113,8 @@ func culprit(t *testing.T, g *program) string {
 	}
 	p := g.prefix(high)
 	ram := image([]*program{p})
-	ours, _ := runHart(t, ram, hart.Options{}, maxIcount, false)
-	theirs := onQEMU(t, ram)
+	ours, _ := runHart(t, ram, g.options(), maxIcount, false)
+	theirs := onQEMU(t, g.kind, ram)
 	at := slotAddr(0) - ramBase
 	text := fmt.Sprintf("item %d, %s, is the first that matters:\n%s", high-1, p.items[high-1].name,
 		p.difference(ours[at:][:slotSize], theirs[at:][:slotSize]))
@@ -122,18 +127,20 @@ func culprit(t *testing.T, g *program) string {
 func TestCachesAndCuts(t *testing.T) {
 	eachBatch(t, 6, func(t *testing.T, b []*program) {
 		ram := image(b)
-		want, n := runHart(t, ram, hart.Options{}, maxIcount, false)
+		want, n := runHart(t, ram, b[0].options(), maxIcount, false)
 		for _, v := range []struct {
-			name string
-			opt  hart.Options
-			cut  machine.Icount
-			drop bool
+			name    string
+			noCache bool
+			cut     machine.Icount
+			drop    bool
 		}{
-			{"without caches", hart.Options{NoCache: true}, maxIcount, false},
-			{"cut at every 7th", hart.Options{}, 7, false},
-			{"caches dropped at every 101st", hart.Options{}, 101, true},
+			{"without caches", true, maxIcount, false},
+			{"cut at every 7th", false, 7, false},
+			{"caches dropped at every 101st", false, 101, true},
 		} {
-			got, m := runHart(t, ram, v.opt, v.cut, v.drop)
+			opt := b[0].options()
+			opt.NoCache = v.noCache
+			got, m := runHart(t, ram, opt, v.cut, v.drop)
 			if m != n {
 				t.Errorf("%s: ended at %d, want %d", v.name, m, n)
 			}

@@ -20,13 +20,15 @@
 //
 //   - xtval of an illegal instruction may be zero or the instruction, that of a
 //     breakpoint zero or the PC; of an access over a page border, the address of
-//     the access or of the part that faults. The log keeps what is common.
+//     the access or of the part that faults, as of a misaligned access to what
+//     is not RAM. The log keeps what is common.
 //   - Whether a store between LR and SC, or a trap, breaks the reservation:
 //     programs pair LR and SC tightly, or far apart to another address.
 //   - Of several interrupts that are pending at once QEMU's order is not that
 //     of the specification: a program uses one.
 //   - QEMU 7 gives the causes of loads for AMOs that fault, and keeps bit 0 of
-//     sepc; it aligns xtval of accesses through MPRV.
+//     sepc; it aligns xtval of accesses through MPRV; its CTZW of a zero word
+//     is wrong, so that no program has one.
 //   - SC to a misaligned address: we trap, QEMU reports failure.
 //   - A and D bits of the first page of an access whose second page faults, and
 //     A of a page that an AMO may read but not write: we set none (an access

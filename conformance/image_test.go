@@ -35,7 +35,7 @@ func (g *program) place(slot []byte, at, strap uint64) {
 	alias := uint64(0)
 	if g.translated {
 		alias = aliasBit
-		put(inSatp, 8<<60|(at+pageTables)>>12)
+		put(inSatp, g.satp(at))
 		g.placeTables(put, at)
 	}
 	body := g.assemble(at)
@@ -57,6 +57,12 @@ func (g *program) place(slot []byte, at, strap uint64) {
 	put(saveS+saveSlot, at+alias)
 	put(saveS+saveCode, at+code)
 	put(saveS+saveDelta, alias)
+}
+
+// satp is the register for the program's mode of translation.
+func (g *program) satp(at uint64) uint64 {
+	root := [...]uint64{pageTables, root4, root5}[g.wider]
+	return uint64(8+g.wider)<<60 | (at+root)>>12
 }
 
 // Bits of a page-table entry.
@@ -81,6 +87,9 @@ func (g *program) placeTables(put func(int, uint64), at uint64) {
 	if g.mode == modeU {
 		user = pteU
 	}
+	// The wider modes have more levels above, with one entry each.
+	put(root4, pte(at+root, pteV))
+	put(root5, pte(at+root4, pteV))
 	put(root+8*(ramBase>>30), pte(ramBase, pteV|pteR|pteX|pteA|user))
 	put(root+8*((ramBase|aliasBit)>>30), pte(ramBase, pteV|pteR|pteW|pteX|pteA|pteD))
 	put(root+8*(pagesVA>>30), pte(at+middle, pteV))

@@ -431,6 +431,21 @@ func rewrite(r *random, _ *program) item {
 	}}
 }
 
+func bitOp(r *random, _ *program) item {
+	rd, rs1, rs2 := r.dst(), r.src(), r.src()
+	switch r.IntN(4) {
+	case 0:
+		op := choose(r, bitUnary...)
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1) }}
+	case 1:
+		op := choose(r, bitImmediates...)
+		n := uint(r.IntN(op.width))
+		return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, n) }}
+	}
+	op := choose(r, bitBinary...)
+	return item{op.name, func(c *scope) { op.emit(c.Program, rd, rs1, rs2) }}
+}
+
 // encoding is any pattern that neither jumps nor waits: what one machine takes
 // for illegal, so must the other. Only programs in user mode under translation
 // can bear it.
@@ -455,6 +470,7 @@ func encoding(r *random, _ *program) item {
 		}
 		switch op, f5 := raw&0x7f, raw>>27; {
 		case op&3 != 3 || op == 0x63 || op == 0x67 || op == 0x6f: // jumps
+		case raw&0xfff0707f == 0x6010101b: // CTZW
 		case op == 0x2f && (f5 == 2 || f5 == 3): // LR, SC
 		case op == 0x73 && raw>>20 < 0x200 && raw>>12&7 == 0 && raw>>20 > 1: // WFI and its kin
 		default:

@@ -21,5 +21,9 @@ var kinds = []kind{
 	{name: "Sv39 supervisor, delegated", mode: modeS, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {12, retable}, {5, status}, {5, fence}, {8, rebase}, {3, interrupt}})},
 	{name: "Sv39 user, delegated", mode: modeU, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {8, rebase}, {2, fence}})},
 	{name: "encodings", mode: modeU, translated: true, weights: weights{{60, encoding}, {10, constant}, {4, floatConstant}, {2, csrOp}, {4, rebase}}},
+	{name: "encodings with Zba, Zbb, Zbs", bits: true, mode: modeU, translated: true, weights: weights{{40, encoding}, {20, bitOp}, {10, constant}}},
+	{name: "Zba, Zbb, Zbs", bits: true, mode: modeM, weights: weights{{40, bitOp}, {20, constant}, {20, integerOp}, {4, loop}}},
+	{name: "Sv48 supervisor", wider: 1, mode: modeS, translated: true, weights: base.and(weights{{20, loadStore}, {12, retable}, {5, fence}, {8, rebase}})},
+	{name: "Sv57 user", wider: 2, mode: modeU, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {8, rebase}})},
 	{name: "Sv39 through MPRV", mode: modeM, translated: true, weights: base.and(weights{{20, machinePrivilege}, {5, status}, {8, rebase}})},
 }

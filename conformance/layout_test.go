@@ -46,6 +46,8 @@ const (
 	maxTraps = 128
 
 	pageTables = 0x2000 // root, middle, leaf
+	root4      = 0x5000 // Sv48
+	root5      = 0x6000 // Sv57
 	window     = 0x8000 // windowSize bytes and a page behind it
 	windowSize = 0x4000
 	code       = 0x10000

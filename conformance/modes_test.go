@@ -145,12 +145,12 @@ func retable(r *random, g *program) item {
 }
 
 // fence is SFENCE.VMA in one of its forms, with a new ASID in front perhaps.
-func fence(r *random, _ *program) item {
+func fence(r *random, g *program) item {
 	a, b, t, asid := r.src(), r.src(), r.temp(), int64(r.IntN(4))
-	change := r.one(2)
+	change := g.translated && r.one(2)
 	return item{"satp, sfence.vma", func(c *scope) {
 		if change {
-			c.LI(t, -8<<60|asid<<44|int64(c.slot+pageTables)>>12)
+			c.LI(t, int64(g.satp(c.slot))|asid<<44)
 			c.CSRW(asm.SATP, t)
 			c.SFENCEVMA(asm.Zero, asm.Zero)
 		}

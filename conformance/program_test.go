@@ -17,7 +17,9 @@ const (
 type kind struct {
 	name       string
 	mode       mode
-	translated bool // Sv39
+	translated bool // Sv39 or wider
+	wider      int  // 1 for Sv48, 2 for Sv57
+	bits       bool // with Zba, Zbb and Zbs
 	delegated  bool // some traps go to the supervisor's handler
 	weights    weights
 }

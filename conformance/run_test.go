@@ -88,13 +88,17 @@ func needQEMU(t *testing.T) string {
 
 // cpu is a model with the extensions of ours, as far as this QEMU knows their
 // names.
-var cpu = sync.OnceValues(func() (string, error) {
+var (
+	cpu         = sync.OnceValues(func() (string, error) { return findCPU("rv64,zba=off,zbb=off,zbs=off") })
+	cpuWithBits = sync.OnceValues(func() (string, error) { return findCPU("rv64,zba=on,zbb=on,zbs=on") })
+)
+
+func findCPU(model string) (string, error) {
 	path, err := qemuPath()
 	if err != nil {
 		return "", err
 	}
-	model := "rv64"
-	for _, off := range []string{"h", "v", "zfa", "zawrs", "zicbom", "zicbop", "zicboz", "zcb", "zba", "zbb", "zbc", "zbs", "zicond", "zacas", "zabha", "zfh", "zfhmin", "smcdeleg", "svade"} {
+	for _, off := range []string{"h", "v", "zfa", "zawrs", "zicbom", "zicbop", "zicboz", "zcb", "zbc", "zicond", "zacas", "zabha", "zfh", "zfhmin", "smcdeleg", "svade"} {
 		// A property that this QEMU does not know ends it at once.
 		try := model + "," + off + "=off"
 		if _, err := runQEMU(path, try, image(nil)); err == nil {
@@ -102,7 +106,7 @@ var cpu = sync.OnceValues(func() (string, error) {
 		}
 	}
 	return model, nil
-})
+}
 
 // runQEMU runs an image to its end and returns RAM.
 func runQEMU(path, model string, image []byte) ([]byte, error) {
@@ -137,10 +141,14 @@ func runQEMU(path, model string, image []byte) ([]byte, error) {
 	return out, err
 }
 
-func onQEMU(t *testing.T, image []byte) []byte {
+func onQEMU(t *testing.T, k kind, image []byte) []byte {
 	t.Helper()
 	path := needQEMU(t)
-	model, err := cpu()
+	find := cpu
+	if k.bits {
+		find = cpuWithBits
+	}
+	model, err := find()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -237,6 +237,57 @@ var intToFloat = []struct {
 	{"fmvdx", func(p *prog, rd asm.FReg, rs1 asm.Reg, _ asm.RM) { p.FMVDX(rd, rs1) }},
 }
 
+var bitBinary = []opRRR{
+	{"sh1add", (*prog).SH1ADD},
+	{"sh2add", (*prog).SH2ADD},
+	{"sh3add", (*prog).SH3ADD},
+	{"adduw", (*prog).ADDUW},
+	{"sh1adduw", (*prog).SH1ADDUW},
+	{"sh2adduw", (*prog).SH2ADDUW},
+	{"sh3adduw", (*prog).SH3ADDUW},
+	{"andn", (*prog).ANDN},
+	{"orn", (*prog).ORN},
+	{"xnor", (*prog).XNOR},
+	{"max", (*prog).MAX},
+	{"maxu", (*prog).MAXU},
+	{"min", (*prog).MIN},
+	{"minu", (*prog).MINU},
+	{"rol", (*prog).ROL},
+	{"ror", (*prog).ROR},
+	{"rolw", (*prog).ROLW},
+	{"rorw", (*prog).RORW},
+	{"bclr", (*prog).BCLR},
+	{"bext", (*prog).BEXT},
+	{"binv", (*prog).BINV},
+	{"bset", (*prog).BSET},
+}
+
+var bitUnary = []struct {
+	name string
+	emit func(p *prog, rd, rs1 asm.Reg)
+}{
+	{"clz", (*prog).CLZ},
+	{"ctz", (*prog).CTZ},
+	{"cpop", (*prog).CPOP},
+	{"sextb", (*prog).SEXTB},
+	{"sexth", (*prog).SEXTH},
+	{"clzw", (*prog).CLZW},
+	{"cpopw", (*prog).CPOPW},
+	{"zexth", (*prog).ZEXTH},
+	{"orcb", (*prog).ORCB},
+	{"rev8", (*prog).REV8},
+}
+
+var bitImmediates = []opShift{
+	{"slliuw", 64, (*prog).SLLIUW},
+	{"rori", 64, (*prog).RORI},
+	{"roriw", 32, (*prog).RORIW},
+	{"bclri", 64, (*prog).BCLRI},
+	{"bexti", 64, (*prog).BEXTI},
+	{"binvi", 64, (*prog).BINVI},
+	{"bseti", 64, (*prog).BSETI},
+}
+
 // operands of a compressed instruction: a register that may change and any
 // source, both not x0; two short ones; immediates.
 type operands struct {
