@@ -426,7 +426,7 @@ func TestConfigIsChecked(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	if fmt.Sprint(Alone, Result(Won), AnswerJoin, GateOpen, State(99)) != "alone won join open State(99)" {
-		t.Error(fmt.Sprint(Alone, Result(Won), AnswerJoin, GateOpen, State(99)))
+	if fmt.Sprint(Alone, Won, AnswerJoin, GateOpen, State(99)) != "alone won join open State(99)" {
+		t.Error(fmt.Sprint(Alone, Won, AnswerJoin, GateOpen, State(99)))
 	}
 }

@@ -106,7 +106,7 @@ func (f *fetcher) small(ctx context.Context, url string, limit int64) (data []by
 		if err != nil {
 			return err
 		}
-		defer body.Close()
+		defer func() { _ = body.Close() }()
 		data, err = io.ReadAll(io.LimitReader(body, limit+1))
 		if err == nil && int64(len(data)) > limit {
 			return fmt.Errorf("the answer is longer than %d bytes", limit)
@@ -142,7 +142,7 @@ func (f *fetcher) file(ctx context.Context, url, path string, want fileSum, prog
 		if err != nil {
 			return err
 		}
-		defer body.Close()
+		defer func() { _ = body.Close() }()
 		if body.from != done {
 			if err := restart(); err != nil {
 				return err

@@ -201,7 +201,7 @@ func (c *conn) reason(read error) error {
 // write is the writer goroutine: it waits for a blocked socket and calls beat
 // when nothing was sent for a heartbeat.
 func (c *conn) write(beat func(c *conn)) {
-	defer c.nc.Close()
+	defer func() { _ = c.nc.Close() }()
 	tick := time.NewTicker(c.ep.cfg.Heartbeat / 2)
 	defer tick.Stop()
 	for {

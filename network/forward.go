@@ -92,7 +92,7 @@ func (f *forwarder) accept() {
 		host := c.(*net.TCPConn)
 		if !f.gateway.begin(&f.gateway.connections, maxConnections) {
 			host.SetLinger(0)
-			host.Close()
+			_ = host.Close()
 			continue
 		}
 		go f.carry(host)
@@ -114,7 +114,7 @@ func (f *forwarder) carry(host *net.TCPConn) {
 	if err != nil {
 		f.fails.Add(1)
 		host.SetLinger(0)
-		host.Close()
+		_ = host.Close()
 		return
 	}
 	splice(g.ctx, host, guest)

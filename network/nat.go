@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -99,14 +100,14 @@ func (g *gateway) carryDatagrams(guest *gonet.UDPConn, to netip.AddrPort, dns bo
 	if err != nil {
 		return
 	}
-	defer host.Close()
+	defer func() { _ = host.Close() }()
 	s := &session{idle: udpIdle}
 	if dns {
 		s.idle = dnsIdle
 	}
 	end := func() {
-		host.SetDeadline(time.Unix(1, 0))
-		guest.SetDeadline(time.Unix(1, 0))
+		_ = host.SetDeadline(time.Unix(1, 0))
+		_ = guest.SetDeadline(time.Unix(1, 0))
 	}
 	stop := context.AfterFunc(g.ctx, func() { s.over.Store(true); end() })
 	defer stop()
@@ -146,8 +147,8 @@ func (s *session) carry(dst, src net.Conn, each func()) {
 	for !s.over.Load() {
 		n, err := src.Read(b)
 		if err != nil {
-			timeout, ok := err.(net.Error)
-			if !ok || !timeout.Timeout() || s.over.Load() || !time.Now().Before(s.quietUntil()) {
+			var timeout net.Error
+			if !errors.As(err, &timeout) || !timeout.Timeout() || s.over.Load() || !time.Now().Before(s.quietUntil()) {
 				return
 			}
 			src.SetReadDeadline(s.quietUntil())

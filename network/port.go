@@ -119,7 +119,7 @@ func (s *Switch) serve(c net.Conn) {
 	// on until the process has closed its side.
 	out.put(encodeRefused(*refused))
 	c.SetReadDeadline(time.Now().Add(lingerAfterRefusal))
-	io.Copy(io.Discard, c)
+	_, _ = io.Copy(io.Discard, c)
 }
 
 func reason(err error) string {

@@ -7,7 +7,7 @@ import "syscall"
 // tryWrite writes what the socket takes at once and returns how much that was.
 // An error is left for the blocking write that follows to find.
 func tryWrite(raw syscall.RawConn, b []byte) (n int) {
-	raw.Write(func(fd uintptr) bool {
+	_ = raw.Write(func(fd uintptr) bool {
 		n, _ = syscall.Write(int(fd), b)
 		return true
 	})

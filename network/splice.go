@@ -36,7 +36,7 @@ func newGuestConn(wq *waiter.Queue, ep tcpip.Endpoint) *guestConn {
 // reset ends the connection with RST.
 func (c *guestConn) reset() {
 	c.ep.Abort()
-	c.SetDeadline(time.Unix(1, 0))
+	_ = c.SetDeadline(time.Unix(1, 0))
 	c.Close()
 }
 
@@ -75,7 +75,7 @@ var spliceBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); retur
 func splice(ctx context.Context, host *net.TCPConn, guest *guestConn) {
 	reset := sync.OnceFunc(func() {
 		host.SetLinger(0)
-		host.Close()
+		_ = host.Close()
 		guest.reset()
 	})
 	stop := context.AfterFunc(ctx, reset)
@@ -91,7 +91,7 @@ func splice(ctx context.Context, host *net.TCPConn, guest *guestConn) {
 		reset()
 	}
 	<-inward
-	host.Close()
+	_ = host.Close()
 	guest.Close()
 }
 

@@ -36,7 +36,6 @@ type proc struct {
 	live     bool // host halves are attached
 	liveAt   int  // order of going live; 0 is never
 	liveHist int  // outputs in the past when it went live
-	ticks    int
 
 	// As primary.
 	logging  bool

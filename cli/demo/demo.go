@@ -143,7 +143,7 @@ func (s *scene) work(ctx context.Context, o Options) error {
 		case <-s.quit:
 		case <-ctx.Done():
 			_ = s.client.conn.Close()
-			<-result
+			_ = <-result
 			return ctx.Err()
 		}
 		break
@@ -154,7 +154,7 @@ func (s *scene) work(ctx context.Context, o Options) error {
 		return err
 	case <-ctx.Done():
 		_ = s.client.conn.Close()
-		<-result
+		_ = <-result
 		return ctx.Err()
 	case <-time.After(time.Minute):
 		_ = s.client.conn.Close()

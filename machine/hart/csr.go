@@ -24,7 +24,7 @@ const (
 	menvcfgMask = rv64.EnvFIOM | rv64.EnvSTCE
 	senvcfgMask = rv64.EnvFIOM
 
-	misaValue = 2<<62 | 1<<('A'-'A') | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
+	misaValue = 2<<62 | 1<<0 /* A */ | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
 		1<<('I'-'A') | 1<<('M'-'A') | 1<<('S'-'A') | 1<<('U'-'A')
 )
 
