@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,9 @@ func (c *imageBuild) Run(ctx context.Context, env Env) error {
 
 func (c *imageShow) Run(env Env) error {
 	img, err := image.Load("", c.Name)
+	if errors.Is(err, image.ErrNotBuilt) {
+		return fmt.Errorf("%w; run: lockstep image build", err)
+	}
 	if err != nil {
 		return err
 	}

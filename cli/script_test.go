@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -21,6 +22,8 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
+var update = flag.Bool("update", false, "write the expected output in the scripts anew")
+
 // TestMain lets scripts run lockstep as a process of its own: this test binary,
 // under that name.
 func TestMain(m *testing.M) {
@@ -34,13 +37,14 @@ func TestMain(m *testing.M) {
 // The scripts of testdata/script. Beyond testscript's own commands they have:
 //
 //	exits CODE PROGRAM ARGS...  runs a program, which must end with that code
-//	kernel FILE off|fail|count  makes the kernel of a bare-metal guest
+//	kernel FILE off|panic|count|long  makes the kernel of a bare-metal guest
 //	port NAME                   puts an unused TCP port of loopback into a variable
 //	until FILE TEXT             waits until a file has a text
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
+		UpdateScripts:       *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
@@ -74,7 +78,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // kernel writes a guest that says a word on its console and goes off.
 func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: kernel FILE off|fail|count")
+		ts.Fatalf("usage: kernel FILE off|panic|count|long")
 	}
 	const base, header, uart, syscon = 0x8020_0000, 64, 0x1000_0000, 0x10_0000
 	p := asm.New(base + header)
@@ -85,16 +89,16 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 			p.SB(asm.T1, 0, asm.T0)
 		}
 	}
-	off := int64(0x5555)
 	switch args[1] {
 	case "off":
 		say("bye\n")
-	case "fail":
-		say("alas\n")
-		off = 0x3333
-	case "count": // for a while
+	case "panic":
+		say("Kernel panic - not syncing: alas\n")
+		p.Label("halt")
+		p.J("halt")
+	case "count", "long": // for a while
 		say("counting\n")
-		p.LI(asm.T2, 30_000_000)
+		p.LI(asm.T2, map[string]int64{"count": 10_000_000, "long": 150_000_000}[args[1]])
 		p.Label("again")
 		p.ADDI(asm.T2, asm.T2, -1)
 		p.BNE(asm.T2, asm.Zero, "again")
@@ -103,7 +107,7 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("unknown guest %q", args[1])
 	}
 	p.LI(asm.T0, syscon)
-	p.LI(asm.T1, off)
+	p.LI(asm.T1, 0x5555)
 	p.SW(asm.T1, 0, asm.T0)
 	p.Label("stay")
 	p.J("stay")
