@@ -136,3 +136,27 @@ func TestTailKeepsTheEnd(t *testing.T) {
 		t.Errorf("%d bytes, %q", len(s), s[max(0, len(s)-20):])
 	}
 }
+
+// A person who kills a process by its id has done what the demo's key does.
+func TestKillByAnotherHand(t *testing.T) {
+	noted := make(chan string, 10)
+	s := &scene{killed: KillNone, act: actWork, quit: make(chan struct{})}
+	s.note = func(format string, args ...any) { noted <- fmt.Sprintf(format, args...) }
+	s.primary, _ = born(t)
+	s.backup, _ = born(t)
+	s.planKill(KillNone, 0)
+	s.backup.signal(syscall.SIGKILL)
+	if text := <-noted; !strings.Contains(text, "the test, process") || !strings.Contains(text, "by another hand") {
+		t.Errorf("note %q", text)
+	}
+	s.mu.Lock()
+	killed := s.killed
+	s.mu.Unlock()
+	if killed != KillBackup {
+		t.Errorf("killed %q", killed)
+	}
+	s.kill(KillPrimary)
+	if _, ended := s.primary.ended(); ended || len(noted) > 0 {
+		t.Error("a second side was killed")
+	}
+}

@@ -226,22 +226,27 @@ func (s *scene) planKill(k Kill, after time.Duration) {
 	defer s.mu.Unlock()
 	s.plan, s.planAt = k, time.Now().Add(after)
 	if s.quit != nil {
-		go s.witness(s.primary, KillPrimary)
-		go s.witness(s.backup, KillBackup)
+		go s.witness(s.primary, s.backup, KillPrimary)
+		go s.witness(s.backup, s.primary, KillBackup)
 	}
 }
 
 // witness takes a kill by another hand for one by the demo: a person who sees
-// the process ids may try it. The loss counts from the last sign of life.
-func (s *scene) witness(c *child, k Kill) {
+// the process ids may try it. The loss counts from when the demo or the other
+// side saw it, whoever was first.
+func (s *scene) witness(c, other *child, k Kill) {
 	<-c.done
+	at := time.Now()
 	if code, _ := c.ended(); code >= 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lose(k) {
-		s.killedAt = c.latest().Time
+		if e, ok := other.first(vm.EventPeerLost, c.latest().Time); ok && e.Time.Before(at) {
+			at = e.Time
+		}
+		s.killedAt = at
 		s.note("demo: the %s, process %d, was killed by another hand", c.name, c.cmd.Process.Pid)
 	}
 }

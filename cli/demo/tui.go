@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -13,6 +15,9 @@ import (
 // watch plays the scene with a screen before it, from which the user kills,
 // partitions and quits. The report comes when the terminal is as it was.
 func watch(ctx context.Context, s *scene, in, out *os.File, play func(context.Context) (*Report, error)) (*Report, error) {
+	// A terminal that goes away ends the demo as a signal does: by tearing down.
+	ctx, stay := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stay()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
 	j := &journal{start: time.Now()}

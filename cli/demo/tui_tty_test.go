@@ -194,6 +194,23 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	y.restored("a note of the play")
 }
 
+func TestWatchEndsWithItsTerminal(t *testing.T) {
+	y, s := newTTY(t), atWork()
+	_, err := watch(t.Context(), s, y.terminal, y.terminal, func(ctx context.Context) (*Report, error) {
+		s.note("a note of the play")
+		y.awaits("quit")
+		if err := unix.Kill(os.Getpid(), unix.SIGHUP); err != nil {
+			return nil, err
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v; want %v", err, context.Canceled)
+	}
+	y.restored("a note of the play")
+}
+
 func TestWatchSaysWhatFailed(t *testing.T) {
 	y, s := newTTY(t), atWork()
 	broken := errors.New("the connection broke")
