@@ -51,7 +51,6 @@ func (r *Replica) goLive() {
 					return
 				}
 				r.attach(0, 0)
-				r.event(EventPowerOn, "power-on: run %v", r.run)
 			})
 		})
 		return
@@ -119,6 +118,9 @@ func (r *Replica) liveSlice() {
 		return
 	}
 	before, from := r.now(), r.m.Icount()
+	if from == 0 {
+		r.event(EventPowerOn, "power-on: run %v", r.run)
+	}
 	l.exit = r.m.Run(from + l.slice)
 	r.collect()
 	r.flush()

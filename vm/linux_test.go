@@ -1,0 +1,163 @@
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/board"
+	"github.com/lockstep-vm/lockstep/replay"
+)
+
+// linux is the configuration of a stock kernel without network and disks, from
+// the directory that LOCKSTEP_GUEST names.
+func linux(t *testing.T, words string) *machine.Config {
+	t.Helper()
+	dir := os.Getenv("LOCKSTEP_GUEST")
+	if dir == "" {
+		t.Skip("LOCKSTEP_GUEST names no directory with Image and initrd.cpio (lockstep image show tells where they are)")
+	}
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	return &machine.Config{
+		Memory: 256 << 20, Kernel: read("Image"), Initrd: read("initrd.cpio"),
+		Cmdline: "console=ttyS0 ipv6.disable=1 init_on_alloc=0 cryptomgr.notests initcall_blacklist=jent_mod_init " + words,
+	}
+}
+
+// screen is a console that a test reads.
+type screen struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+// await waits until the text has appeared n times.
+func (s *screen) await(t *testing.T, text string, n int) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		s.mu.Lock()
+		have := s.text.String()
+		s.mu.Unlock()
+		switch {
+		case strings.Count(have, text) >= n:
+			return
+		case time.Now().After(end):
+			t.Fatalf("no %q on the console; its end is %q", text, have[max(0, len(have)-500):])
+		}
+	}
+}
+
+// A recorded boot of the stock kernel replays, twice, with every marker and
+// digest equal; "a flipped bit ... is refused".
+func TestRecordedBootReplays(t *testing.T) {
+	mc := linux(t, "")
+	var log bytes.Buffer
+	var console screen
+	r, err := PowerOn(Config{Name: "boot", Machine: mc, Console: &console, Record: &log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := run(t, r, newEvents())
+	console.await(t, "lockstep: ready", 1)
+	g.cancel()
+	g.wait(t, Ended)
+
+	first, n := replayed(t, mc, log.Bytes())
+	second, _ := replayed(t, mc, log.Bytes())
+	if first != second || first != r.m.Digest() {
+		t.Errorf("digests %v and %v of the replays, %v of the run", first, second, r.m.Digest())
+	}
+	if n.Markers < 100 || n.Digests < 3 {
+		t.Errorf("only %d markers and %d digests were compared", n.Markers, n.Digests)
+	}
+	t.Logf("%d bytes of log, %d markers, %d digests", log.Len(), n.Markers, n.Digests)
+
+	flipped := bytes.Clone(log.Bytes())
+	flipped[len(flipped)/2] ^= 4
+	lr, err := replay.NewReader(bufio.NewReader(bytes.NewReader(flipped)))
+	for err == nil {
+		_, err = lr.Next()
+	}
+	if !errors.Is(err, replay.ErrMalformed) {
+		t.Errorf("a log with a flipped bit: %v", err)
+	}
+}
+
+// replayed re-executes a log and returns the digest at its end.
+func replayed(t *testing.T, mc *machine.Config, log []byte) (machine.Digest, replay.Compared) {
+	t.Helper()
+	lr, err := replay.NewReader(bufio.NewReader(bytes.NewReader(log)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := board.New(mc, lr.Header().Birth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := replay.NewReplayer(m, lr.Header().Start)
+	for {
+		e, err := lr.Next()
+		if errors.Is(err, io.EOF) {
+			return m.Digest(), r.Compared()
+		}
+		if err == nil {
+			err = r.Apply(e)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Outputs(nil)
+	}
+}
+
+// A guest that is typed at, and reboots, on a protected pair: the reset is a
+// transition inside the machine, and the backup makes it too.
+func TestRebootOfAProtectedPair(t *testing.T) {
+	mc := linux(t, "lockstep.shell")
+	arb := t.TempDir()
+	blog, plog := newEvents(), newEvents()
+	b, err := Follow(Config{Name: "boot", Machine: mc, Arbiter: arb, Listen: "127.0.0.1:0", OnEvent: blog.add, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := run(t, b, blog)
+	var console screen
+	p, err := PowerOn(Config{Name: "boot", Machine: mc, Arbiter: arb, Peer: b.Addr(), Console: &console, OnEvent: plog.add, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	primary := run(t, p, plog)
+	console.await(t, "~ # ", 1)
+	typed := "echo $((6*7))-$((2*21)); reboot -f\n"
+	primary.Type(1, 0, []byte(typed))
+	console.await(t, "42-42", 1)
+	console.await(t, "~ # ", 2) // that of the second boot
+	primary.Type(1, uint64(len(typed)), []byte("poweroff -f\n"))
+	primary.wait(t, Ended)
+	backup.wait(t, Ended)
+	if st := backup.Status(); st.Digests.Compared < 5 || st.Digests.Different > 0 {
+		t.Errorf("digests: %+v", st.Digests)
+	}
+	if p.m.Mark() != b.m.Mark() {
+		t.Errorf("marks %v and %v", p.m.Mark(), b.m.Mark())
+	}
+}
