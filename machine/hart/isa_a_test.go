@@ -34,6 +34,7 @@ func TestRV64AMO(t *testing.T) {
 		{"amoand.w", (*asm.Program).AMOANDW, 1, 0xffffffff_80000001, 0xf0f0f0f0_00000001},
 		{"amoor.w", (*asm.Program).AMOORW, 2, 0xffffffff_80000001, 0xf0f0f0f0_80000003},
 		{"amomin.w is signed in the word", (*asm.Program).AMOMINW, 0x1_00000000, 0xffffffff_80000001, 0xf0f0f0f0_80000001},
+		{"amomin.w sign-extends the source", (*asm.Program).AMOMINW, 0x80000000, 0xffffffff_80000001, 0xf0f0f0f0_80000000},
 		{"amomax.w", (*asm.Program).AMOMAXW, 7, 0xffffffff_80000001, 0xf0f0f0f0_00000007},
 		{"amominu.w", (*asm.Program).AMOMINUW, 7, 0xffffffff_80000001, 0xf0f0f0f0_00000007},
 		{"amomaxu.w ignores the upper half", (*asm.Program).AMOMAXUW, 0x5_00000000, 0xffffffff_80000001, 0xf0f0f0f0_80000001},

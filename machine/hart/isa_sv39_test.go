@@ -150,6 +150,7 @@ func TestSv39Walk(t *testing.T) {
 		{"root entry not valid", func(w *world) { w.store64(sv39Root+8, 0) }, sv39VA, rv64.LoadPageFault, 0},
 		{"pointer at the last level", func(w *world) { w.store64(sv39Leaf+8*7, sv39Page>>12<<10|bitV) }, sv39VA, rv64.LoadPageFault, 0},
 		{"pointer with A set", func(w *world) { w.store64(sv39Middle+8*5, sv39Leaf>>12<<10|bitV|bitA) }, sv39VA, rv64.LoadPageFault, 0},
+		{"pointer with D set", func(w *world) { w.store64(sv39Middle+8*5, sv39Leaf>>12<<10|bitV|bitD) }, sv39VA, rv64.LoadPageFault, 0},
 		{"pointer with U set", func(w *world) { w.store64(sv39Middle+8*5, sv39Leaf>>12<<10|bitV|bitU) }, sv39VA, rv64.LoadPageFault, 0},
 		{"pointer with G set", func(w *world) { w.store64(sv39Middle+8*5, sv39Leaf>>12<<10|bitV|bitG) }, sv39VA, noTrap, sv39Page + 0x238},
 		{"table outside RAM", func(w *world) { w.store64(sv39Middle+8*5, 0x1000>>12<<10|bitV) }, sv39VA, rv64.LoadAccessFault, 0},

@@ -111,6 +111,7 @@ func TestCorners(t *testing.T) {
 		"1*1 - 1 is +0":                       {pair(FMA64(one64, one64, one64|sign64, RUP)), result{0, 0}},
 		"-0*1 + -0 is -0":                     {pair(FMA64(sign64, one64, sign64, RNE)), result{sign64, 0}},
 		"0*1 + -0 rounding down is -0":        {pair(FMA64(0, one64, sign64, RDN)), result{sign64, 0}},
+		"(1+ulp)^2 - (1+2ulp) is ulp^2":       {pair(FMA64(one64+1, one64+1, one64+2|sign64, RNE)), result{0x3970000000000000, 0}},
 		"max+max overflows":                   {pair(Add64(max64, max64, RNE)), result{inf64, OF | NX}},
 		"max+max towards zero":                {pair(Add64(max64, max64, RTZ)), result{max64, OF | NX}},
 		"1/0":                                 {pair(Div64(one64, sign64, RNE)), result{sign64 | inf64, DZ}},
