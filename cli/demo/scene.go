@@ -81,9 +81,12 @@ func (s *scene) cast(part **child, c *child) {
 	*part = c
 }
 
-// diskBlocks is the size of the disk that the guest writes with --disk, in
-// blocks of 4 KiB.
-const diskBlocks = 1024
+// With --disk the guest has a disk of this many blocks of 4 KiB, and writes and
+// reads back this many of them in turn.
+const (
+	diskBlocks = 256
+	passBlocks = 32
+)
 
 // setUp starts the switch, the backup and the primary.
 func (s *scene) setUp(img *image.Image) error {
@@ -154,7 +157,7 @@ func (s *scene) writeSpec(img *image.Image, socket string) error {
 		if err := os.WriteFile(path, make([]byte, diskBlocks*4096), 0o600); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
-		cmdline += fmt.Sprintf(" lockstep.disk=%d", diskBlocks)
+		cmdline += fmt.Sprintf(" lockstep.disk=%d", passBlocks)
 		disks = fmt.Sprintf("disks: [{path: %q, mode: shared}]\n", path)
 	}
 	text := fmt.Sprintf("name: demo\nmemory: 256M\nkernel: %q\ninitrd: %q\ncmdline: %q\n%snics: [{switch: %q}]\narbiter: %q\n",
