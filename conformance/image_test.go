@@ -103,18 +103,23 @@ func (g *program) placeTables(put func(int, uint64), at uint64) {
 // assemble makes the code: the items, then the ECALL that ends the program.
 func (g *program) assemble(at uint64) []byte {
 	c := &scope{Program: asm.New(at + code), g: g, slot: at}
-	c.useWindow(false)
-	for i := range g.items {
-		c.Label(label(i))
-		c.next = i + 1
-		g.items[i].emit(c)
-	}
-	for i := len(g.items); i < len(g.items)+reach+1; i++ {
-		c.Label(label(i))
-	}
-	c.Align4()
+	c.items()
 	c.ECALL()
 	return c.Bytes()
+}
+
+// items assembles the items; what a branch skips beyond the last is nothing.
+func (c *scope) items() {
+	c.useWindow(false)
+	for i, it := range c.g.items {
+		c.Label(label(i))
+		c.next = i + 1
+		it.emit(c)
+	}
+	for i := range reach + 1 {
+		c.Label(label(len(c.g.items) + i))
+	}
+	c.Align4()
 }
 
 // reach is how many items a branch skips at most.

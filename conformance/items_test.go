@@ -89,7 +89,7 @@ func mulDiv(r *random, _ *program) item {
 
 // rounding draws a rounding mode, a reserved one now and then.
 func (r *random) rounding() asm.RM {
-	if r.one(24) {
+	if !r.calm && r.one(24) {
 		return asm.RM(5 + r.IntN(2))
 	}
 	return choose(r, asm.RNE, asm.RTZ, asm.RDN, asm.RUP, asm.RMM, asm.DYN, asm.DYN)
@@ -132,14 +132,14 @@ func floatConstant(r *random, _ *program) item {
 // the size or not.
 func (r *random) access(g *program, size int64) (prepare func(c *scope), base asm.Reg, offset int64) {
 	t, rs := r.temp(), r.src()
-	if r.one(40) {
+	if !r.calm && r.one(40) {
 		return func(c *scope) { c.LI(t, hole+8*int64(t)) }, t, 0
 	}
 	if g.translated && g.mode != modeM && r.one(30) {
 		va := r.integer()
 		return func(c *scope) { c.LI(t, int64(va)) }, t, 0
 	}
-	aligned := !r.one(4)
+	aligned := r.calm || !r.one(4)
 	cross := !g.translated || g.crossing
 	edge := cross && r.one(12)
 	if !aligned && cross {
@@ -259,7 +259,11 @@ func branch(r *random, _ *program) item {
 // jump goes forward, directly or through a register, or into nowhere.
 func jump(r *random, g *program) item {
 	n, t, link, low := r.IntN(reach), r.temp(), r.dst(), int64(r.IntN(2))
-	switch r.IntN(6) {
+	how := r.IntN(6)
+	if r.calm && how == 4 {
+		how = 5
+	}
+	switch how {
 	case 0:
 		return item{"jal", func(c *scope) { c.JAL(link, c.after(n)) }}
 	case 1:
@@ -336,6 +340,9 @@ func csrOp(r *random, g *program) item {
 	csrs := []asm.CSR{asm.FFLAGS, asm.FRM, asm.FCSR, asm.FCSR, asm.FFLAGS}
 	if !g.delegated || r.one(4) {
 		csrs = append(csrs, asm.SEPC, asm.SCAUSE, asm.STVAL)
+	}
+	if r.calm {
+		csrs = []asm.CSR{asm.FFLAGS}
 	}
 	csr := choose(r, csrs...)
 	rd, rs1, op, imm := r.dst(), r.src(), r.IntN(6), uint(r.IntN(32))

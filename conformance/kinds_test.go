@@ -27,3 +27,12 @@ var kinds = []kind{
 	{name: "Sv57 user", wider: 2, mode: modeU, translated: true, delegated: true, weights: base.and(weights{{20, loadStore}, {8, rebase}})},
 	{name: "Sv39 through MPRV", mode: modeM, translated: true, weights: base.and(weights{{20, machinePrivilege}, {5, status}, {8, rebase}})},
 }
+
+// calm programs are for user mode emulation, which has no trap handler of ours.
+var calm = []kind{
+	{name: "integers", calm: true, weights: weights{
+		{30, integerOp}, {8, constant}, {12, mulDiv}, {16, compressedOp}, {30, loadStore},
+		{10, atomicOp}, {6, reserve}, {10, branch}, {8, jump}, {3, loop}, {3, rewrite},
+	}},
+	{name: "floats", calm: true, weights: floats.and(weights{{4, loop}, {4, compressedOp}})},
+}

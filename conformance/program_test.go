@@ -20,6 +20,7 @@ type kind struct {
 	translated bool // Sv39 or wider
 	wider      int  // 1 for Sv48, 2 for Sv57
 	bits       bool // with Zba, Zbb and Zbs
+	calm       bool // nothing traps
 	delegated  bool // some traps go to the supervisor's handler
 	weights    weights
 }
@@ -54,7 +55,7 @@ func (g *program) String() string { return fmt.Sprintf("%s program, seed %#x", g
 // generate makes the program of a seed.
 func generate(k kind, seed uint64, items int) *program {
 	g := &program{kind: k, seed: seed, window: make([]byte, windowSize)}
-	r := &random{rand.New(rand.NewPCG(seed, 0x10c457e9))}
+	r := &random{rand.New(rand.NewPCG(seed, 0x10c457e9)), k.calm}
 	for i := range g.x {
 		g.x[i] = r.integer()
 		g.f[i] = r.float()
@@ -105,7 +106,10 @@ func (g *program) prefix(n int) *program {
 }
 
 // random draws operands that find corners.
-type random struct{ *rand.Rand }
+type random struct {
+	*rand.Rand
+	calm bool // of the kind
+}
 
 // one is true once in n times.
 func (r *random) one(n int) bool { return r.IntN(n) == 0 }

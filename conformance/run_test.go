@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,14 +99,23 @@ func findCPU(model string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, off := range []string{"h", "v", "zfa", "zawrs", "zicbom", "zicbop", "zicboz", "zcb", "zbc", "zicond", "zacas", "zabha", "zfh", "zfhmin", "smcdeleg", "svade"} {
-		// A property that this QEMU does not know ends it at once.
-		try := model + "," + off + "=off"
-		if _, err := runQEMU(path, try, image(nil)); err == nil {
-			model = try
+	off := []string{"h", "v", "zfa", "zawrs", "zicbom", "zicbop", "zicboz", "zcb", "zbc", "zicond", "zacas", "zabha", "zfh", "zfhmin", "smcdeleg", "svade"}
+	for {
+		try := model
+		for _, name := range off {
+			try += "," + name + "=off"
+		}
+		_, err := runQEMU(path, try, image(nil))
+		if err == nil {
+			return try, nil
+		}
+		// QEMU names the first property that it does not know.
+		before := len(off)
+		off = slices.DeleteFunc(off, func(name string) bool { return strings.Contains(err.Error(), "."+name+"' not found") })
+		if len(off) == before {
+			return "", err
 		}
 	}
-	return model, nil
 }
 
 // runQEMU runs an image to its end and returns RAM.
