@@ -478,7 +478,7 @@ func encoding(r *random, _ *program) item {
 		switch op, f5 := raw&0x7f, raw>>27; {
 		case op&3 != 3 || op == 0x63 || op == 0x67 || op == 0x6f: // jumps
 		case raw&0xfff0707f == 0x6010101b: // CTZW
-		case op == 0x2f && (f5 == 2 || f5 == 3): // LR, SC
+		case op == 0x2f && f5 == 3: // SC
 		case op == 0x73 && raw>>20 < 0x200 && raw>>12&7 == 0 && raw>>20 > 1: // WFI and its kin
 		default:
 			return item{"encoding", func(c *scope) { c.Raw32(raw) }}
