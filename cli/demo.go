@@ -15,7 +15,7 @@ type demoCommand struct {
 	JSON     string        `name:"json" placeholder:"FILE" help:"Write what was measured to FILE (- for the standard output)."`
 	Kill     string        `enum:"primary,backup,partition,none" default:"primary" help:"What to do to the pair: primary, backup, partition or none."`
 	After    time.Duration `default:"5s" help:"When to do it, counted from the client's first answer."`
-	Duration time.Duration `default:"15s" help:"How long the client works in all."`
+	Duration time.Duration `default:"15s" help:"How long the client works in all. On a terminal: until q."`
 	Disk     bool          `help:"Have the guest write a raw disk and check it all the while."`
 	Mirror   string        `placeholder:"URL" help:"Debian mirror to fetch the guest from; else LOCKSTEP_MIRROR, else those of this machine's apt configuration."`
 }
