@@ -210,14 +210,20 @@ func TestNoAcknowledgementBeyondTheSeal(t *testing.T) {
 // DESIGN R16, R17: silence is noticed while the connection stays open, and a
 // partition that heals is resumed.
 func TestSilenceIsNoticedAndHeals(t *testing.T) {
-	x := connect(t, config('p'), config('b'), "")
+	toPrimary := newProxy(t, "")
+	pc := config('p')
+	pc.Advertise = toPrimary.ln.Addr().String()
+	toBackup := newProxy(t, "")
+	x := connectVia(t, pc, config('b'), toPrimary, toBackup)
 	ignore(t, x.be)
 	if err := x.p.SendState(stateOf(nil)); err != nil {
 		t.Fatal(err)
 	}
 	await(t, x.pe, StateSent)
+	ignore(t, x.pe)
 	until(t, "heartbeats", func() bool { return time.Since(x.p.LastHeard()) < patience && x.b.Released() == 0 })
-	x.pe.Silence(true)
+	toPrimary.silence(true)
+	toBackup.silence(true)
 	at := time.Now()
 	for n := 1; n <= 1000; n++ {
 		if err := x.p.Append(frame(n, 1400)); err != nil {
@@ -232,7 +238,8 @@ func TestSilenceIsNoticedAndHeals(t *testing.T) {
 	if got := x.b.Received().Seq; got != 0 {
 		t.Errorf("entry %d came through", got)
 	}
-	x.pe.Silence(false)
+	toPrimary.silence(false)
+	toBackup.silence(false)
 	until(t, "all is acknowledged", func() bool { return x.lastAck().Seq == 1000 })
 }
 

@@ -100,10 +100,6 @@ func (c *conn) flush() {
 
 // pump writes without waiting. mu is held.
 func (c *conn) pump() {
-	if c.ep.silenced.Load() {
-		c.block()
-		return
-	}
 	if c.limited {
 		_ = c.nc.SetWriteDeadline(time.Time{})
 		c.limited = false
@@ -209,9 +205,6 @@ func (c *conn) write(beat func(c *conn)) {
 		case <-c.done:
 			return
 		case <-c.kick:
-			if !c.ep.pass(c.done) {
-				return
-			}
 			c.waitWritable()
 		case <-tick.C:
 			c.mu.Lock()

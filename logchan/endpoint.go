@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
@@ -29,8 +28,6 @@ type Endpoint struct {
 	wg        sync.WaitGroup
 	events    chan Event
 
-	silenced atomic.Bool
-
 	mu     sync.Mutex
 	link   *link // the pairing that is open
 	over   bool  // overRun and overEpoch are the last pairing that was sealed
@@ -38,7 +35,6 @@ type Endpoint struct {
 	oepoch ft.Epoch
 	queue  []Event       // not handed out yet
 	posted chan struct{} // something was queued
-	speak  chan struct{} // closed when silence ends; nil if there is none
 }
 
 // Listen opens an Endpoint. An address other than loopback is refused unless
@@ -112,46 +108,13 @@ func (e *Endpoint) Close() error {
 	return err
 }
 
-// Silence makes the endpoint behave as if the network dropped every packet, for
-// drills: sockets stay open, nothing is sent, what comes in waits unseen until
-// silence ends.
-func (e *Endpoint) Silence(on bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if on == (e.speak != nil) {
-		return
-	}
-	if on {
-		e.speak = make(chan struct{})
-	} else {
-		close(e.speak)
-		e.speak = nil
-	}
-	e.silenced.Store(on)
-}
-
-// pass waits while the endpoint is silenced; false if done closes first.
-func (e *Endpoint) pass(done <-chan struct{}) bool {
-	for e.silenced.Load() {
-		e.mu.Lock()
-		speak := e.speak
-		e.mu.Unlock()
-		if speak == nil {
-			continue
-		}
-		select {
-		case <-speak:
-		case <-done:
-			return false
-		case <-e.ctx.Done():
-			return false
-		}
-	}
+// ended says whether done is closed.
+func ended(done <-chan struct{}) bool {
 	select {
 	case <-done:
-		return false
-	default:
 		return true
+	default:
+		return false
 	}
 }
 
@@ -291,7 +254,7 @@ func (e *Endpoint) answer(nc *net.TCPConn) bool {
 	var refusal *Refusal
 	h, err := c.readHello()
 	switch {
-	case !e.pass(e.ctx.Done()) || e.crowded():
+	case ended(e.ctx.Done()) || e.crowded():
 		return false
 	case errors.As(err, &refusal):
 		return false

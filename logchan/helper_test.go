@@ -93,6 +93,20 @@ func connect(t testing.TB, pc, bc Config, via string) *pair {
 	if via == "" {
 		via = x.be.Addr().String()
 	}
+	return x.open(t, via)
+}
+
+// connectVia puts a proxy before each end; pc advertises that of the primary.
+func connectVia(t testing.TB, pc, bc Config, toPrimary, toBackup *proxy) *pair {
+	t.Helper()
+	x := &pair{pe: listen(t, pc), be: listen(t, bc)}
+	toPrimary.aim(x.pe.Addr().String())
+	toBackup.aim(x.be.Addr().String())
+	return x.open(t, toBackup.ln.Addr().String())
+}
+
+func (x *pair) open(t testing.TB, via string) *pair {
+	t.Helper()
 	var err error
 	if x.b, err = x.be.OpenBackup(); err != nil {
 		t.Fatal(err)
@@ -176,7 +190,10 @@ func (p *proxy) serve() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		out, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = in.Close()
 			continue
@@ -222,6 +239,12 @@ func (p *proxy) cut() {
 		_ = c.Close()
 		delete(p.conns, c)
 	}
+}
+
+func (p *proxy) aim(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
 }
 
 func (p *proxy) silence(on bool) {

@@ -183,7 +183,7 @@ func (l *link) fill(c *conn) {
 func (l *link) read(c *conn) {
 	for {
 		t, body, err := c.frames.Next()
-		if err == nil && !l.ep.pass(c.done) {
+		if err == nil && ended(c.done) {
 			err = errGone
 		}
 		if err == nil {
@@ -376,7 +376,7 @@ func (l *link) dialFailed(err error) {
 }
 
 func (l *link) dial(addr string) error {
-	if !l.ep.pass(l.done) {
+	if ended(l.done) {
 		return errGone
 	}
 	ctx, cancel := context.WithTimeout(l.ep.ctx, dialTime)
@@ -427,7 +427,7 @@ func (l *link) introduce(c *conn) error {
 	if err != nil {
 		return err
 	}
-	if !l.ep.pass(l.done) {
+	if ended(l.done) {
 		return errGone
 	}
 	if r := l.ep.checkHello(peer); r != nil {
