@@ -20,7 +20,7 @@ const (
 	ExitFailed   = 1 // an error that none of the others names; demo --check: something did not hold
 	ExitUsage    = 2 // the command line cannot be understood
 	ExitHalted   = 3 // lost the claim, was fenced off or diverged: another replica goes on
-	ExitPanicked = 4 // the guest's kernel panicked
+	ExitPanicked = 4 // the guest's kernel panicked, or the guest called its power-off a failure
 	ExitRefused  = 5 // the peer, the arbiter or the switch refused, or the spec is not valid
 	ExitGone     = 6 // a backup that was not armed lost its primary, or left
 )
@@ -107,7 +107,7 @@ func outcome(o vm.Outcome, err error) error {
 	case vm.Halted:
 		return exitError{ExitHalted, err}
 	case vm.Panicked:
-		return exitError{ExitPanicked, errors.New("the guest's kernel panicked")}
+		return exitError{ExitPanicked, errors.New("the guest's kernel panicked, or called its power-off a failure")}
 	case vm.Refused:
 		return exitError{ExitRefused, err}
 	case vm.Gone:

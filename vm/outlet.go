@@ -33,6 +33,7 @@ type outlet struct {
 	confirms []confirm // received frames whose entries are not acknowledged yet
 	delay    histogram // taken -> released
 	powerOff bool      // the power-off was released
+	failed   bool      // the guest called its power-off a failure
 	panics   panicWatch
 	buf      []machine.Output
 	told     func(released uint64) // passes on how far the gate has released; may be nil
@@ -149,6 +150,13 @@ func (x *outlet) panicked() bool {
 	return x.panics.seen
 }
 
+// guestFailed says whether the guest called its power-off a failure.
+func (x *outlet) guestFailed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.failed
+}
+
 func (x *outlet) delays() Quantiles {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -203,6 +211,7 @@ func (x *outlet) emit(o machine.Output) {
 		}
 	case machine.PortPower:
 		x.powerOff = true
+		x.failed = len(o.Bytes) == 1 && o.Bytes[0] == machine.GuestFailed
 		x.bell()
 	default:
 		panic(fmt.Sprintf("BUG: vm: no adapter for output on %v", o.Port))

@@ -399,7 +399,7 @@ func (r *Replica) stopFor(rd ft.Ready) {
 	switch rd.State {
 	case ft.Ended:
 		r.event(EventEnded, "the guest is off")
-		if r.panicked {
+		if r.panicked || r.out.guestFailed() {
 			r.finish(Panicked, nil)
 		}
 		r.finish(Ended, nil)

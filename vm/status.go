@@ -87,7 +87,7 @@ const (
 	Halted                  // lost the claim, was fenced, or diverged
 	Gone                    // a backup that was never armed lost its primary
 	Refused                 // the two sides do not fit
-	Panicked                // the guest's kernel panicked
+	Panicked                // the guest's kernel panicked, or called its power-off a failure
 )
 
 func (o Outcome) String() string {

@@ -2,10 +2,6 @@ package board
 
 import "github.com/lockstep-vm/lockstep/machine"
 
-// GuestFailed is the one byte that a power-off carries when the guest called
-// it a failure; otherwise a power-off carries none.
-const GuestFailed = 1
-
 // emit takes one output, stamps it with position and count, and keeps the mark.
 func (b *Board) emit(o machine.Output) {
 	o.Pos = b.hart.Icount
