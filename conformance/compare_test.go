@@ -22,7 +22,10 @@ func (g *program) normalize(slot final) {
 	}
 	for i := range min(slot.at(outTraps), maxTraps) {
 		e := trapLog + 32*int(i)
-		put(e, slot.cause(slot.at(e), slot.at(e+8)))
+		if slot.isAMO(slot.at(e + 8)) {
+			put(e, amoCause(slot.at(e)))
+			put(e+16, slot.at(e+16)&^7)
+		}
 		put(e+16, tval(slot.at(e), slot.at(e+16)))
 		if g.translated && g.mode == modeM { // MPRV
 			put(e+16, slot.at(e+16)&^7)
@@ -44,13 +47,25 @@ func (g *program) normalize(slot final) {
 	}
 }
 
-// cause is xcause with the causes of loads turned into those of stores where
-// epc points to an AMO: QEMU 7 confuses them.
-func (s final) cause(cause, epc uint64) uint64 {
-	if off := epc & (slotSize - 1); off >= code && off < slotSize-4 && (cause == 4 || cause == 5 || cause == 13) {
-		if insn := binary.LittleEndian.Uint32(s[off:]); insn&0x7f == 0x2f && insn>>27 != 2 {
-			return cause + 2
-		}
+// isAMO says whether an AMO or SC lies at epc.
+func (s final) isAMO(epc uint64) bool {
+	off := epc & (slotSize - 1)
+	if off < code || off > slotSize-4 {
+		return false
+	}
+	insn := binary.LittleEndian.Uint32(s[off:])
+	return insn&0x7f == 0x2f && insn>>27 != 2
+}
+
+// amoCause is xcause of an AMO, but one value for all its faults other than
+// misalignment: QEMU 7 gives those of loads, and QEMU looks for memory before
+// it looks at the permission to write.
+func amoCause(cause uint64) uint64 {
+	switch cause {
+	case 4:
+		return 6
+	case 5, 7, 13:
+		return 15
 	}
 	return cause
 }

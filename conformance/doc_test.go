@@ -26,7 +26,8 @@
 //     programs pair LR and SC tightly, or far apart to another address.
 //   - Of several interrupts that are pending at once QEMU's order is not that
 //     of the specification: a program uses one.
-//   - QEMU 7 gives the causes of loads for AMOs that fault, and keeps bit 0 of
+//   - Of an AMO without both memory and permission QEMU reports the one, we the
+//     other. QEMU 7 gives the causes of loads for AMOs that fault, and keeps bit 0 of
 //     sepc; it aligns xtval of accesses through MPRV; its CTZW of a zero word
 //     is wrong, so that no program has one.
 //   - SC to a misaligned address: we trap, QEMU reports failure.

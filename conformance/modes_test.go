@@ -119,6 +119,9 @@ func retable(r *random, g *program) item {
 	}
 	entry, bits, how, mega := r.IntN(pagesN), r.pte(g.mode), r.IntN(4), r.one(5)
 	page := uint64(r.IntN(4))
+	if mega {
+		bits = r.superpage(g.mode)
+	}
 	return item{"page table", func(c *scope) {
 		at := c.slot + pageTables + 0x2000 + 8*uint64(entry)
 		pte := (c.slot+window+page<<12)>>12<<10 | bits

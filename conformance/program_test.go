@@ -89,7 +89,7 @@ func generate(k kind, seed uint64, items int) *program {
 	for i := range g.pages {
 		g.pages[i] = r.pte(k.mode)
 	}
-	g.mega = r.pte(k.mode)
+	g.mega = r.superpage(k.mode)
 	g.crossing = r.one(3)
 	g.line = choose[int64](r, 0x2, 0x20, 0x200)
 	for range items {
@@ -168,4 +168,13 @@ func (r *random) pte(m mode) uint64 {
 		bits ^= pteU
 	}
 	return bits | r.Uint64()&(pteA|pteD|pteG)
+}
+
+// superpage is pte, but never a pointer: there would be no table.
+func (r *random) superpage(m mode) uint64 {
+	bits := r.pte(m)
+	if bits&(pteR|pteW|pteX) == 0 {
+		bits &^= pteV
+	}
+	return bits
 }
