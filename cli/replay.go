@@ -50,8 +50,12 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	r := replay.NewReplayer(m, head.Start)
 	begin := time.Now()
 	cut, err := replayAll(ctx, log, r, m, env.Stdout)
-	if err != nil {
+	var divergence *replay.Divergence
+	switch {
+	case errors.As(err, &divergence):
 		return exitError{ExitHalted, err}
+	case err != nil:
+		return refused(err)
 	}
 	took := time.Since(begin)
 	did := r.Compared()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"runtime/pprof"
 	"strings"
@@ -42,6 +44,9 @@ func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
 	}
 	cfg.Force = c.TakeOver
 	if c.Backup != "" {
+		if c.Insecure && c.Advertise == "" && !loopback(c.Backup) && loopback(c.Listen) {
+			return refused(fmt.Errorf("the backup at %s could not dial back to %s, which only this host reaches: give --listen HOST:PORT with an address that the backup's host reaches", c.Backup, c.Listen))
+		}
 		cfg.Peer, cfg.Listen = c.Backup, c.Listen
 	}
 	if c.Record != "" {
@@ -86,6 +91,16 @@ func (h *hostFlags) config() (vm.Config, error) {
 		cfg.NICs = append(cfg.NICs, vm.NIC{Switch: n.Switch})
 	}
 	return cfg, nil
+}
+
+// loopback says whether an address is one that only this host reaches.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || host == "localhost" {
+		return err == nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
 }
 
 // drive makes the replica and runs it to its end, with the terminal as its

@@ -37,7 +37,7 @@ func (c *switchCommand) Run(ctx context.Context, env Env) error {
 		cfg.Subnet = subnet
 	}
 	say := lineWriter{env.Stderr}.say
-	cfg.OnEvent = func(e network.SwitchEvent) { say("%s", e.Text) }
+	cfg.OnEvent = func(e network.SwitchEvent) { say("%s nic%d: %s: %s", e.VM, e.NIC, e.Kind, e.Text) }
 	var out *control.Writer
 	if c.Control {
 		out = control.NewWriter()
@@ -57,8 +57,8 @@ func (c *switchCommand) Run(ctx context.Context, env Env) error {
 	for _, a := range s.Addresses() {
 		say("switch at %s", a)
 	}
-	for i, a := range s.ForwardAddresses() {
-		say("forwarding %s to the guest's %v", a, cfg.Forwards[i].String())
+	for _, f := range s.Status().Forwards {
+		say("forwarding %s to the guest's %s", f.Listen, f.Guest)
 	}
 	<-ctx.Done()
 	return s.Close()

@@ -227,6 +227,17 @@ func (r *Replica) Hello() Hello {
 // received is the last entry that the backup has. Generations of connections
 // grow. False means that the pairing is sealed or over by now: close it.
 func (r *Replica) Connected(gen uint64, received replay.Seq) bool {
+	if (r.state == Seeding || r.state == Joining) && gen > r.gen {
+		// The same two processes; the channel sends the State again if it has
+		// to.
+		r.gen, r.silent, r.pinging = gen, 0, false
+		r.rd.Dial = false
+		r.rd.Resume = &Resume{Epoch: r.epoch, Gen: gen, Received: received}
+		if r.seeded {
+			r.alive, r.rd.Ping, r.ask = false, true, r.cfg.AskEvery
+		}
+		return true
+	}
 	if !r.resumable() || gen <= r.gen {
 		return false
 	}
@@ -249,10 +260,10 @@ func (r *Replica) Closed(gen uint64) {
 	switch {
 	case r.resumable():
 		r.dialNow()
-	case r.state == Seeding:
-		r.cutOff("the new backup was lost while it was seeded")
-	case r.state == Joining:
-		r.gone("the primary was lost before the State was complete")
+	case r.state == Seeding, r.state == Joining:
+		// A channel that can send the State again comes back with another
+		// connection; else the peer's refusal or its silence ends the attempt.
+		r.rd.Dial = true
 	}
 }
 
@@ -261,7 +272,7 @@ func (r *Replica) Closed(gen uint64) {
 // process does, or it answered AnswerClosed or AnswerUnknown. No route or no
 // answer is not a refusal.
 func (r *Replica) Refused(peer ProcessID) {
-	if peer == r.peer && r.resumable() {
+	if peer == r.peer && (r.resumable() || r.state == Seeding || r.state == Joining) {
 		r.peerLost("the peer's process is gone")
 	}
 }
@@ -287,7 +298,7 @@ func (r *Replica) ArbiterAlive(ok bool) {
 		return
 	}
 	r.alive = true
-	if r.state == Seeding && r.seeded {
+	if r.state == Seeding && r.seeded && r.gen != 0 {
 		r.close()
 	}
 }

@@ -204,7 +204,8 @@ func TestEpochsAndNumbers(t *testing.T) {
 			t.Fatalf("epoch %d does not open once", e)
 		}
 		check(e, 2*uint64(e)-1)
-		r.Closed(gen) // cut off: the number is not used up
+		r.Closed(gen)
+		r.Refused(ProcessID{'b'}) // cut off: the number is not used up
 		check(e-1, 2*uint64(e)-1)
 		r.Joined(gen+2, ProcessID{'b'})
 		r.Seeded(gen + 2)

@@ -258,6 +258,9 @@ func (p *proc) resume(rs ft.Resume) {
 	p.confirmUpTo(rs.Received)
 	// A Hello may be older than the last acknowledgement on the old connection.
 	p.sent = max(rs.Received, p.seq-replay.Seq(len(p.log)))
+	if p.r.State() == ft.Seeding {
+		p.r.Seeded(rs.Gen) // who resumes has the State
+	}
 	p.r.Acked(rs.Gen, rs.Received)
 	if !p.release() {
 		p.flush()

@@ -46,6 +46,9 @@ type Shared struct {
 // OpenShared opens the image at path as disk number index. done is called, from
 // goroutines of the disk, once for every request that has run.
 func OpenShared(path string, index uint8, readOnly bool, done func(machine.DiskDone)) (*Shared, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("storage: %s is not a regular file: only raw images can be shared, since this host's cache of a device would hide what the other wrote", path)
+	}
 	mode := os.O_RDWR
 	if readOnly {
 		mode = os.O_RDONLY

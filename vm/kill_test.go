@@ -186,3 +186,20 @@ func TestFrozenPrimaryLosesAndLetsGo(t *testing.T) {
 	backup.signal(t, syscall.SIGTERM)
 	backup.ends(t, Ended)
 }
+
+// A pause in the middle of a pairing, shorter than the time-out, only delays it:
+// the channel makes another connection and sends the State again.
+func TestPairingSurvivesAPauseOfTheBackup(t *testing.T) {
+	s := newStage(t)
+	backup := s.start("backup")
+	primary := s.start("primary", backup.address(t))
+	backup.log.await(t, EventNote) // the primary has dialled
+	backup.signal(t, syscall.SIGSTOP)
+	time.Sleep(300 * time.Millisecond)
+	backup.signal(t, syscall.SIGCONT)
+	primary.log.await(t, EventProtected)
+	backup.log.await(t, EventProtected)
+	primary.signal(t, syscall.SIGTERM)
+	primary.ends(t, Ended)
+	backup.ends(t, Ended)
+}

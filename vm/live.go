@@ -19,6 +19,7 @@ const (
 	digestEvery   = 100_000_000 // instructions (R8)
 	throttleEvery = 10_000_000  // ns between two looks at the lag
 	maxThrottle   = 90          // percent
+	recordEvery   = 100_000_000 // ns of a recorded log that a killed process may lose
 )
 
 // liveState is what only a live replica needs.
@@ -32,6 +33,7 @@ type liveState struct {
 	entropy  []uint32 // lengths of entropy requests that wait
 
 	lastEntry    int64 // host time of the newest entry
+	lastFlush    int64 // host time at which the recorded log was last written
 	lastDigest   machine.Icount
 	throttle     uint
 	nextThrottle int64
@@ -281,6 +283,10 @@ func (r *Replica) checkpoint() {
 }
 
 func (r *Replica) flush() {
+	if now := r.now(); r.recorder != nil && now-r.live.lastFlush >= recordEvery {
+		r.live.lastFlush = now
+		_ = r.recorder.Flush() // its error sticks and is met by the next Append
+	}
 	if r.live.seeded(r.primary) {
 		r.primary.Flush()
 	}

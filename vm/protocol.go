@@ -60,6 +60,9 @@ func (r *Replica) reportPeer() {
 			r.proto.Acked(a.Gen, a.Seq)
 			if before == ft.Gated && r.proto.State() == ft.Protected {
 				r.event(EventProtected, "protected: the backup is armed for epoch %d", r.proto.Epoch())
+				if s := r.survives(); s != "" {
+					r.event(EventNote, "%s", s)
+				}
 			}
 		}
 	case r.backup != nil:
@@ -103,7 +106,9 @@ func (r *Replica) channelEvent(e logchan.Event) {
 			r.neverRan(Refused, e.Err)
 		}
 	case logchan.PeerRefused:
-		r.event(EventNote, "%v", e.Err)
+		if e.Code != logchan.RefuseClosed { // a lost peer that asks is nothing to tell
+			r.event(EventNote, "%v", e.Err)
+		}
 	case logchan.StateSent:
 		r.proto.Seeded(e.Gen)
 	case logchan.StateReady:
@@ -136,6 +141,7 @@ func (r *Replica) connected(e logchan.Event) {
 		}
 		r.run = run
 		r.proto = ft.NewBackup(r.cfg.protocol(run, r.self), epoch, peer, e.Gen)
+		r.proto.OwnLink(len(r.nics) == 0 || r.links > 0)
 		r.event(EventNote, "a primary has dialled: run %v, epoch %d; receiving its state", run, epoch)
 	case r.proto.State() == ft.Waiting || r.proto.State() == ft.Alone:
 		r.proto.Joined(e.Gen, e.Peer.Process)
@@ -184,7 +190,7 @@ func (r *Replica) entered(rd ft.Ready) {
 	case ft.Replaying:
 		r.follow.lost = false
 	case ft.Waiting:
-		r.event(EventWaiting, "waiting for the backup at %s: %s", r.cfg.Peer, rd.Reason)
+		r.event(EventWaiting, "waiting for the backup at %s; nothing runs before it is there (%s)", r.cfg.Peer, rd.Reason)
 		r.unpair()
 		r.invite()
 	case ft.Alone:
@@ -332,9 +338,8 @@ func (r *Replica) takeOver(number ft.Fence) error {
 			return err
 		}
 	}
-	for i, n := range r.nics {
+	for _, n := range r.nics {
 		n.GoLive(number)
-		r.task(func() { r.watchNIC(uint8(i), n) })
 	}
 	return nil
 }
@@ -355,12 +360,26 @@ func (r *Replica) watchNIC(index uint8, n *network.NIC) {
 			case network.NICRefused:
 				r.box.do(func() {
 					r.event(EventNote, "%v", e.Err)
-					r.proto.FencedOff()
+					if r.proto != nil {
+						r.proto.FencedOff()
+					}
 				})
 			case network.NICLost:
-				r.box.do(func() { r.event(EventNote, "the switch is gone: %v", e.Err) })
+				r.box.do(func() { r.linkChanged(-1, "the switch is gone: %v", e.Err) })
+			case network.NICRestored:
+				r.box.do(func() { r.linkChanged(+1, "the switch is there again") })
 			}
 		}
+	}
+}
+
+// linkChanged notes that a NIC's connection to its switch was lost or came
+// back. A side whose own links are all down waits longer before it claims (R17).
+func (r *Replica) linkChanged(by int, format string, args ...any) {
+	r.links += by
+	r.event(EventNote, format, args...)
+	if r.proto != nil {
+		r.proto.OwnLink(r.links > 0)
 	}
 }
 

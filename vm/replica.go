@@ -53,6 +53,7 @@ type Replica struct {
 	live     liveState
 	follow   followState
 
+	links    int // NICs that reach their switch
 	nextTick time.Duration
 	seen     ft.State  // of the protocol, as last told
 	gen      uint64    // the newest connection of the pairing
@@ -237,6 +238,15 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 	defer context.AfterFunc(ctx, func() { r.box.do(r.stop) })()
 	if r.end != nil {
 		r.task(r.watchChannel)
+	}
+	r.links = len(r.nics)
+	for i, n := range r.nics {
+		r.task(func() { r.watchNIC(uint8(i), n) })
+	}
+	if r.arb != nil {
+		if ok, why := r.arb.Durable(); !ok {
+			r.event(EventNote, "the arbiter at %s is not durable: %s", r.cfg.Arbiter, why)
+		}
 	}
 	for {
 		for _, f := range r.box.takeCommands() {

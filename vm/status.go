@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -123,11 +124,7 @@ func (r *Replica) publish() {
 	if r.follow.diverged {
 		st.Digests.Different = 1
 	}
-	if r.arb != nil {
-		if ok, why := r.arb.Durable(); !ok {
-			st.Survives = "the arbiter is not durable: " + why
-		}
-	}
+	st.Survives = r.survives()
 	r.shared.Lock()
 	defer r.shared.Unlock()
 	r.shared.status = st
@@ -140,4 +137,18 @@ func cpuTime() int64 {
 		return 0
 	}
 	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// survives says what a pair that cannot outlive its machine does outlive; empty
+// if the replicas are, as far as this one can tell, on two hosts.
+func (r *Replica) survives() string {
+	near := r.cfg.Peer
+	if near == "" {
+		near = r.cfg.Listen
+	}
+	host, _, err := net.SplitHostPort(near)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		return ""
+	}
+	return "both replicas are on this machine: the VM survives a killed process, not the loss of the machine"
 }
