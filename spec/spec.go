@@ -102,7 +102,7 @@ func DeriveMAC(name string, index int) [6]byte {
 // sectorSize is the unit of a disk's size, in bytes.
 const sectorSize = 512
 
-// diskSize is the size in bytes of the raw image or block device at path.
+// diskSize is the size in bytes of the raw image at path.
 func diskSize(path string) (uint64, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -112,7 +112,7 @@ func diskSize(path string) (uint64, error) {
 	if info, err := f.Stat(); err != nil || info.IsDir() {
 		return 0, fmt.Errorf("%s is a directory; a disk is a raw image", path)
 	}
-	size, err := f.Seek(0, 2) // works for block devices too
+	size, err := f.Seek(0, 2)
 	if err != nil {
 		return 0, err
 	}
