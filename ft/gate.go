@@ -174,19 +174,6 @@ func (g *Gate) mayLeave(h held) bool {
 	return false
 }
 
-// Overlaps says whether a write to these sectors of a disk waits here. A read
-// of them must wait for it.
-func (g *Gate) Overlaps(disk uint8, sector, sectors uint64) bool {
-	for _, h := range g.queue {
-		o := h.out
-		if o.Port == (machine.Port{Kind: machine.PortDisk, Index: disk}) && o.Op == machine.DiskWrite &&
-			o.Sector < sector+sectors && sector < o.Sector+(uint64(len(o.Bytes))+511)/512 {
-			return true
-		}
-	}
-	return false
-}
-
 // Full says that the bound is met: the primary stops running until
 // acknowledgements come (R12). What one slice puts in may pass the bound.
 func (g *Gate) Full() bool { return len(g.queue) >= g.maxOutputs || g.bytes >= g.maxBytes }
