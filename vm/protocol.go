@@ -106,7 +106,10 @@ func (r *Replica) channelEvent(e logchan.Event) {
 			r.neverRan(Refused, e.Err)
 		}
 	case logchan.PeerRefused:
-		if e.Code != logchan.RefuseClosed { // a lost peer that asks is nothing to tell
+		switch e.Code {
+		case logchan.RefuseClosed, logchan.RefuseBusy:
+			// A lost peer that asks, or one that was too quick: nothing to tell.
+		default:
 			r.event(EventNote, "%v", e.Err)
 		}
 	case logchan.StateSent:
