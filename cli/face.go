@@ -16,7 +16,7 @@ import (
 )
 
 // statusEvery is how often --control gets a status.
-const statusEvery = 50 * time.Millisecond
+const statusEvery = 100 * time.Millisecond
 
 // face shows a replica: to a person on the terminal, or to a program that
 // started it with --control.

@@ -198,21 +198,24 @@ func (c *conn) reason(read error) error {
 // when nothing was sent for a heartbeat.
 func (c *conn) write(beat func(c *conn)) {
 	defer func() { _ = c.nc.Close() }()
-	tick := time.NewTicker(c.ep.cfg.Heartbeat / 2)
-	defer tick.Stop()
+	interval := c.ep.cfg.Heartbeat
+	next := time.NewTimer(interval)
+	defer next.Stop()
 	for {
 		select {
 		case <-c.done:
 			return
 		case <-c.kick:
 			c.waitWritable()
-		case <-tick.C:
+		case <-next.C:
 			c.mu.Lock()
-			due := !c.blocked && time.Since(c.sent) >= c.ep.cfg.Heartbeat*3/4
+			quiet, blocked := time.Since(c.sent), c.blocked
 			c.mu.Unlock()
-			if due {
+			if !blocked && quiet >= interval*3/4 {
 				beat(c)
+				quiet = 0
 			}
+			next.Reset(max(interval-quiet, interval/4))
 		}
 	}
 }
