@@ -347,9 +347,8 @@ func (r *Replica) takeOver(number ft.Fence) error {
 	return nil
 }
 
-// watchNIC brings frames to the mailbox and halts the replica when the switch
-// says that another one is live.
-func (r *Replica) watchNIC(index uint8, n *network.NIC) {
+// pumpNIC brings a NIC's frames to the mailbox and waits while that is full.
+func (r *Replica) pumpNIC(index uint8, n *network.NIC) {
 	for {
 		select {
 		case <-r.ctx.Done():
@@ -358,21 +357,34 @@ func (r *Replica) watchNIC(index uint8, n *network.NIC) {
 			if !r.box.putFrame(arrived{nic: index, frame: f}) {
 				return
 			}
-		case e := <-n.Events():
-			switch e.Kind {
-			case network.NICRefused:
-				r.box.do(func() {
-					r.event(EventNote, "%v", e.Err)
-					if r.proto != nil {
-						r.proto.FencedOff()
-					}
-				})
-			case network.NICLost:
-				r.box.do(func() { r.linkChanged(-1, "the switch is gone: %v", e.Err) })
-			case network.NICRestored:
-				r.box.do(func() { r.linkChanged(+1, "the switch is there again") })
-			}
 		}
+	}
+}
+
+// watchNIC halts the replica when the switch says that another one is live, and
+// keeps count of the links.
+func (r *Replica) watchNIC(n *network.NIC) {
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case e := <-n.Events():
+			r.box.do(func() { r.nicEvent(e) })
+		}
+	}
+}
+
+func (r *Replica) nicEvent(e network.NICEvent) {
+	switch e.Kind {
+	case network.NICRefused:
+		r.event(EventNote, "%v", e.Err)
+		if r.proto != nil {
+			r.proto.FencedOff()
+		}
+	case network.NICLost:
+		r.linkChanged(-1, "the switch is gone: %v", e.Err)
+	case network.NICRestored:
+		r.linkChanged(+1, "the switch is there again")
 	}
 }
 

@@ -23,8 +23,8 @@ import (
 // Replica is one replica of a VM. Run drives it on one goroutine, which owns
 // every field but those behind box, out and shared:
 //
-//	Run -> Outputs, marker -> protocol, releases -> clock -> console, disks,
-//	entropy, frames -> digest if due -> one flush -> next slice
+//	Run -> Outputs, marker, flush -> protocol, releases -> clock -> console,
+//	disks, entropy, frames -> digest and horizon if due, flush -> next slice
 //
 // A primary and a backup that went live are the same from then on.
 type Replica struct {
@@ -71,8 +71,7 @@ type Replica struct {
 	}
 }
 
-// New makes a replica: as the VM's primary, which powers it on, or as a backup,
-// which waits for a primary on Config.Listen. Nothing runs before Run.
+// newReplica opens the host halves of a replica. Nothing runs before Run.
 func newReplica(cfg Config) (*Replica, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -241,7 +240,8 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 	}
 	r.links = len(r.nics)
 	for i, n := range r.nics {
-		r.task(func() { r.watchNIC(uint8(i), n) })
+		r.task(func() { r.pumpNIC(uint8(i), n) })
+		r.task(func() { r.watchNIC(n) })
 	}
 	if r.arb != nil {
 		if ok, why := r.arb.Durable(); !ok {
