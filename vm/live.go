@@ -12,14 +12,12 @@ import (
 )
 
 const (
-	sliceTarget   = 100_000 // ns that a slice should take
-	minSlice      = 2_000   // instructions
-	maxSlice      = 1_000_000
-	horizonEvery  = 2_000_000   // ns (R10)
-	digestEvery   = 100_000_000 // instructions (R8)
-	throttleEvery = 10_000_000  // ns between two looks at the lag
-	maxThrottle   = 90          // percent
-	recordEvery   = 100_000_000 // ns of a recorded log that a killed process may lose
+	sliceTarget  = 100_000 // ns that a slice should take
+	minSlice     = 2_000   // instructions
+	maxSlice     = 1_000_000
+	horizonEvery = 2_000_000   // ns (R10)
+	digestEvery  = 100_000_000 // instructions (R8)
+	recordEvery  = 100_000_000 // ns of a recorded log that a killed process may lose
 )
 
 // liveState is what only a live replica needs.
@@ -32,12 +30,11 @@ type liveState struct {
 	slice    machine.Icount
 	entropy  []uint32 // lengths of entropy requests that wait
 
-	lastEntry    int64 // host time of the newest entry
-	lastFlush    int64 // host time at which the recorded log was last written
-	lastDigest   machine.Icount
-	throttle     uint
-	nextThrottle int64
-	frames       []arrived
+	lastEntry  int64 // host time of the newest entry
+	lastFlush  int64 // host time at which the recorded log was last written
+	lastDigest machine.Icount
+	throttle   throttle
+	frames     []arrived
 }
 
 // goLive attaches the host halves. A backup that takes over sends again what
@@ -302,24 +299,18 @@ func (r *Replica) rest() {
 	r.sleep(r.live.steer.until(r.now(), t))
 }
 
-// yield leaves a share of the host's time to a backup that lags: more while
-// the lag is over the target, less when it has caught up, in small steps.
+// yield leaves a share of the host's time to a backup that lags.
 func (r *Replica) yield(took int64) {
 	l := &r.live
 	if r.primary == nil {
-		l.throttle = 0
+		l.throttle = throttle{}
 		return
 	}
-	if now := r.now(); now >= l.nextThrottle {
-		l.nextThrottle = now + throttleEvery
-		if a, ok := r.primary.Acked(); ok && a.Lag > r.cfg.LagTarget {
-			l.throttle = min(l.throttle+2, maxThrottle)
-		} else if l.throttle > 0 {
-			l.throttle--
-		}
+	if a, ok := r.primary.Acked(); ok {
+		l.throttle.look(r.now(), a.Lag, r.cfg.LagTarget)
 	}
-	if l.throttle > 0 {
-		r.sleep(took * int64(l.throttle) / int64(100-l.throttle))
+	if d := l.throttle.pause(took); d > 0 {
+		r.sleep(d)
 	}
 }
 

@@ -111,7 +111,7 @@ func (r *Replica) publish() {
 	st.Idle = r.live.exit == machine.Idle
 	if r.primary != nil {
 		s := r.primary.Stats()
-		st.Log = LogStatus{Entries: s.Entries, Bytes: s.Bytes, Throttle: r.live.throttle}
+		st.Log = LogStatus{Entries: s.Entries, Bytes: s.Bytes, Throttle: r.live.throttle.percent}
 		if a, ok := r.primary.Acked(); ok {
 			st.Log.Unacked = uint64(r.last.Seq - a.Seq)
 		}
