@@ -201,15 +201,28 @@ func (s *scene) boot(ctx context.Context) error {
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
-		select {
-		case <-stop:
-		case <-s.primary.done:
-			cancel()
+		backup := s.backup.done
+		for {
+			select {
+			case <-stop:
+				return
+			case <-s.primary.done:
+				cancel()
+				return
+			case <-backup:
+				if _, armed := s.primary.first(vm.EventProtected, s.began); !armed {
+					cancel() // the primary would wait for another one
+					return
+				}
+				backup = nil // the primary goes on alone
+			}
 		}
 	}()
 	if err := s.client.connect(ctx); err != nil {
-		if _, ended := s.primary.ended(); ended {
-			return fmt.Errorf("demo: the primary ended while the guest booted: %s", strings.TrimSpace(s.primary.stderr.String()))
+		for _, c := range []*child{s.primary, s.backup} {
+			if code, ended := c.ended(); ended {
+				return fmt.Errorf("demo: the %s ended with exit code %d while the guest booted: %s", c.name, code, strings.TrimSpace(c.stderr.String()))
+			}
 		}
 		return fmt.Errorf("%w (the guest's last line: %q)", err, s.guest.lastLine())
 	}
