@@ -157,7 +157,8 @@ func TestRebootOfAProtectedPair(t *testing.T) {
 	if st := backup.Status(); st.Digests.Compared < 5 || st.Digests.Different > 0 {
 		t.Errorf("digests: %+v", st.Digests)
 	}
-	if p.m.Mark() != b.m.Mark() {
-		t.Errorf("marks %v and %v", p.m.Mark(), b.m.Mark())
+	// The backup leaves at the primary's word, with what it has executed by then.
+	if p.m.Mark().Count < b.m.Mark().Count {
+		t.Errorf("the backup has made %d outputs, the primary %d", b.m.Mark().Count, p.m.Mark().Count)
 	}
 }
