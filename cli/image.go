@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"github.com/lockstep-vm/lockstep/image"
 )
@@ -60,8 +62,11 @@ func (c *imageShow) Run(env Env) error {
 	return nil
 }
 
-// progress shows the stages of a build: bytes as bars, the rest as lines.
+// progress shows the stages of a build: bytes as bars on a terminal, the rest as
+// lines.
 func progress(env Env) func(image.Event) {
+	f, ok := env.Stderr.(*os.File)
+	bars := ok && term.IsTerminal(int(f.Fd()))
 	var bar *progressbar.ProgressBar
 	var stage image.Stage
 	return func(e image.Event) {
@@ -70,12 +75,12 @@ func progress(env Env) func(image.Event) {
 				_ = bar.Finish()
 			}
 			stage, bar = e.Stage, nil
-			if e.Total <= 1 {
+			if e.Total <= 1 || !bars {
 				fmt.Fprintf(env.Stderr, "%-9s %s\n", e.Stage, e.Note)
 				return
 			}
 		}
-		if e.Total <= 1 {
+		if e.Total <= 1 || !bars {
 			return
 		}
 		if bar == nil {
