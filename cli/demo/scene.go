@@ -85,7 +85,7 @@ func (s *scene) cast(part **child, c *child) {
 // reads back this many of them in turn.
 const (
 	diskBlocks = 256
-	passBlocks = 32
+	passBlocks = 16
 )
 
 // setUp starts the switch, the backup and the primary.
