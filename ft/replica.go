@@ -172,9 +172,6 @@ func (r *Replica) Running() bool {
 // Armed says that a backup may claim.
 func (r *Replica) Armed() bool { return r.armed }
 
-// HasConnection says whether a connection carries the pairing.
-func (r *Replica) HasConnection() bool { return r.gen != 0 }
-
 // Number is the fence number that the adapters of a live replica carry now.
 func (r *Replica) Number() Fence { return r.number }
 
