@@ -36,6 +36,7 @@ func (e *environment) Store(gpa machine.GPA, size uint8, v uint64) bool {
 }
 
 func (e *environment) Ecall(*hart.Hart) bool { return false }
+func (e *environment) Stored(*hart.Hart)     {}
 
 // maxIcount is far more than a batch needs.
 const maxIcount = 200_000_000

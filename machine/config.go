@@ -10,12 +10,35 @@ import (
 // Config is everything the guest can see of its computer. Two replicas must
 // have the same; the handshake of the logging channel compares Hash.
 type Config struct {
-	Memory  uint64 // bytes of RAM, a multiple of 4096
-	Kernel  []byte // raw RISC-V Image
-	Initrd  []byte
-	Cmdline string
-	Disks   []DiskConfig
-	NICs    []NICConfig
+	Memory uint64 // bytes of RAM, a multiple of 4096
+	MMU    MMU    // widest mode of satp
+	// Firmware is a flat binary that starts first, in machine mode at the start
+	// of RAM, and finds the kernel as OpenSBI's fw_dynamic and fw_jump do. If
+	// empty the kernel starts at once and the machine answers its SBI calls.
+	Firmware []byte
+	Kernel   []byte // raw RISC-V Image
+	Initrd   []byte
+	Cmdline  string
+	Disks    []DiskConfig
+	NICs     []NICConfig
+}
+
+// MMU is the widest address translation that satp takes; narrower ones are
+// there too. A kernel uses the widest that it finds, and wider is slower.
+type MMU uint8
+
+const (
+	Sv39 MMU = iota
+	Sv48
+	Sv57
+	numMMUs
+)
+
+func (m MMU) String() string {
+	if m < numMMUs {
+		return [...]string{"sv39", "sv48", "sv57"}[m]
+	}
+	return fmt.Sprintf("MMU(%d)", uint8(m))
 }
 
 // DiskConfig is a virtio block device as the guest sees it.
@@ -49,8 +72,10 @@ func (c *Config) Hash() [32]byte {
 		num(uint64(len(b)))
 		h.Write(b)
 	}
-	blob([]byte("lockstep machine configuration 1"))
+	blob([]byte("lockstep machine configuration 2"))
 	num(c.Memory)
+	num(uint64(c.MMU))
+	blob(c.Firmware)
 	blob(c.Kernel)
 	blob(c.Initrd)
 	blob([]byte(c.Cmdline))
@@ -94,8 +119,11 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("machine: %d NICs; at most %d are possible", len(c.NICs), MaxNICs)
 	case len(c.Cmdline) > MaxCmdline:
 		return fmt.Errorf("machine: command line of %d bytes; at most %d are possible", len(c.Cmdline), MaxCmdline)
-	case uint64(len(c.Kernel))+uint64(len(c.Initrd)) > c.Memory/4*3:
-		return fmt.Errorf("machine: kernel and initrd (%d bytes) do not fit in %d bytes of memory", len(c.Kernel)+len(c.Initrd), c.Memory)
+	case c.MMU >= numMMUs:
+		return fmt.Errorf("machine: there is no mode %v of satp", c.MMU)
+	case uint64(len(c.Firmware))+uint64(len(c.Kernel))+uint64(len(c.Initrd)) > c.Memory/4*3:
+		return fmt.Errorf("machine: firmware, kernel and initrd (%d bytes) do not fit in %d bytes of memory",
+			len(c.Firmware)+len(c.Kernel)+len(c.Initrd), c.Memory)
 	}
 	return nil
 }

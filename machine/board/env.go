@@ -28,6 +28,9 @@ func (e env) Ecall(h *hart.Hart) bool {
 	return true
 }
 
+// Stored implements hart.Env.
+func (e env) Stored(*hart.Hart) {}
+
 // Emit implements bus.Emitter.
 func (e env) Emit(o machine.Output) { e.b.emit(o) }
 

@@ -27,6 +27,9 @@ type Env interface {
 	// own SBI has handled it, a0 and a1 are set, and the hart goes on behind
 	// the ecall. False: the ecall traps like any other.
 	Ecall(h *Hart) bool
+	// Stored is called after a store of the guest to the eight bytes at
+	// Options.Watch, however it was made; RAM has the new value.
+	Stored(h *Hart)
 }
 
 // Options of a hart.
@@ -40,6 +43,9 @@ type Options struct {
 	MaxMode uint8
 	// BitManip adds Zba, Zbb and Zbs; without it their encodings are illegal.
 	BitManip bool
+	// Watch is a doubleword of RAM whose stores Env.Stored is told of; 0 is
+	// none. Programs without an operating system report there (tohost).
+	Watch machine.GPA
 }
 
 // Hart is one hart.

@@ -32,6 +32,7 @@ type world struct {
 	count  uint64
 	ecalls []uint64 // a7 of ecalls that the machine handled
 	sbi    bool     // handle ecalls
+	stored int      // stores to the watched doubleword
 }
 
 func newWorld(opt hart.Options) *world { return newLargeWorld(opt, ramSize) }
@@ -69,6 +70,8 @@ func (w *world) Store(gpa machine.GPA, size uint8, v uint64) bool {
 	}
 	return true
 }
+
+func (w *world) Stored(*hart.Hart) { w.stored++ }
 
 func (w *world) Ecall(h *hart.Hart) bool {
 	if !w.sbi {
