@@ -36,12 +36,14 @@ func Load(path string) (*VM, error) {
 		Heartbeat: DefaultHeartbeat, Timeout: DefaultTimeout, LagTarget: DefaultLagTarget,
 	}
 	at := d.mapping(root, "a spec", map[string]func(*yaml.Node){
-		"name":    func(n *yaml.Node) { v.Name = d.name(n) },
-		"memory":  func(n *yaml.Node) { v.Memory = d.memory(n) },
-		"image":   func(n *yaml.Node) { v.Image = d.text(n, "image") },
-		"kernel":  func(n *yaml.Node) { v.Kernel = d.kernel(n) },
-		"initrd":  func(n *yaml.Node) { v.Initrd = d.regular(n, "initrd") },
-		"cmdline": func(n *yaml.Node) { v.Cmdline = d.cmdline(n) },
+		"name":     func(n *yaml.Node) { v.Name = d.name(n) },
+		"memory":   func(n *yaml.Node) { v.Memory = d.memory(n) },
+		"mmu":      func(n *yaml.Node) { v.MMU = d.mmu(n) },
+		"firmware": func(n *yaml.Node) { v.Firmware = d.firmware(n) },
+		"image":    func(n *yaml.Node) { v.Image = d.text(n, "image") },
+		"kernel":   func(n *yaml.Node) { v.Kernel = d.kernel(n) },
+		"initrd":   func(n *yaml.Node) { v.Initrd = d.regular(n, "initrd") },
+		"cmdline":  func(n *yaml.Node) { v.Cmdline = d.cmdline(n) },
 		"disks": func(n *yaml.Node) {
 			d.each(n, "disks", machine.MaxDisks, func(n *yaml.Node) { v.Disks = append(v.Disks, d.disk(n)) })
 		},
@@ -89,12 +91,12 @@ func (d *document) together(v *VM, at keys, root *yaml.Node) {
 	case at["kernel"] == nil:
 		d.wrong(root, "kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image build makes")
 	}
-	if payload := fileSize(v.Kernel) + fileSize(v.Initrd); payload > v.Memory/4*3 {
+	if payload := fileSize(v.Firmware) + fileSize(v.Kernel) + fileSize(v.Initrd); payload > v.Memory/4*3 {
 		n := at["memory"]
 		if n == nil {
 			n = root
 		}
-		d.wrong(n, "memory of %d MiB is too small for kernel and initrd (%d MiB); at most three quarters may be theirs", v.Memory>>20, payload>>20)
+		d.wrong(n, "memory of %d MiB is too small for firmware, kernel and initrd (%d MiB); at most three quarters may be theirs", v.Memory>>20, payload>>20)
 	}
 	if v.Timeout < 3*v.Heartbeat {
 		n := at["timeout"]
@@ -168,6 +170,48 @@ func (d *document) regular(n *yaml.Node, key string) string {
 		d.wrong(n, "%s: %v", key, err)
 	case !info.Mode().IsRegular():
 		d.wrong(n, "%s: %s is no regular file", key, path)
+	}
+	return path
+}
+
+func (d *document) mmu(n *yaml.Node) machine.MMU {
+	s := d.text(n, "mmu")
+	for _, m := range []machine.MMU{machine.Sv39, machine.Sv48, machine.Sv57} {
+		if s == m.String() {
+			return m
+		}
+	}
+	if s != "" {
+		d.wrong(n, "mmu is %q; write sv39, sv48 or sv57", s)
+	}
+	return machine.Sv39
+}
+
+// maxFirmware is where stock kernels want to lie, in bytes from the start of
+// RAM, where firmware does.
+const maxFirmware = 2 << 20
+
+// firmware checks that the file is a flat binary of a size that can be.
+func (d *document) firmware(n *yaml.Node) string {
+	before := len(d.errors)
+	path := d.regular(n, "firmware")
+	if path == "" || len(d.errors) > before {
+		return path
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		d.wrong(n, "firmware: %v", err)
+		return path
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	_, err = io.ReadFull(f, head)
+	size := fileSize(path)
+	switch {
+	case err == nil && string(head) == "\x7fELF":
+		d.wrong(n, "firmware: %s is an ELF file; firmware is a flat binary, like OpenSBI's fw_dynamic.bin", path)
+	case err != nil || size > maxFirmware:
+		d.wrong(n, "firmware: %s is %d bytes long; firmware is a flat binary of at most %d, like OpenSBI's fw_dynamic.bin", path, size, maxFirmware)
 	}
 	return path
 }

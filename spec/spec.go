@@ -27,6 +27,11 @@ type VM struct {
 	Name string
 	// Memory is the guest's RAM in bytes.
 	Memory uint64
+	// MMU is the widest address translation that the guest finds.
+	MMU machine.MMU
+	// Firmware is the path of a flat binary that starts first, in machine mode;
+	// if empty, the machine answers the SBI itself.
+	Firmware string
 	// Image is a name in the image cache; then Kernel and Initrd are its
 	// files, and Cmdline its own unless the spec has one.
 	Image   string
@@ -61,11 +66,16 @@ type NIC struct {
 	MAC    [6]byte
 }
 
-// Config is the guest-visible configuration: it reads kernel and initrd and
-// takes the disks' sizes. Both replicas must get the same.
+// Config is the guest-visible configuration: it reads firmware, kernel and
+// initrd and takes the disks' sizes. Both replicas must get the same.
 func (v *VM) Config() (*machine.Config, error) {
-	c := &machine.Config{Memory: v.Memory, Cmdline: v.Cmdline}
+	c := &machine.Config{Memory: v.Memory, MMU: v.MMU, Cmdline: v.Cmdline}
 	var err error
+	if v.Firmware != "" {
+		if c.Firmware, err = os.ReadFile(v.Firmware); err != nil {
+			return nil, fmt.Errorf("spec: %s: firmware: %w", v.File, err)
+		}
+	}
 	if c.Kernel, err = os.ReadFile(v.Kernel); err != nil {
 		return nil, fmt.Errorf("spec: %s: kernel: %w", v.File, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lockstep-vm/lockstep/machine"
 )
 
 // workDir has a kernel, an initrd and disks, and no image in the cache.
@@ -19,6 +21,7 @@ func workDir(t *testing.T) string {
 	copy(kernel[56:], "RSC\x05")
 	for name, data := range map[string][]byte{
 		"Image": kernel, "zImage": []byte("\x1f\x8b compressed"), "initrd.cpio.gz": []byte("initrd"),
+		"fw.bin": make([]byte, 300), "fw.elf": []byte("\x7fELF and more"),
 		"data.img": make([]byte, 1024), "odd.img": make([]byte, 1000), "empty.img": nil,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -53,6 +56,8 @@ func TestLoad(t *testing.T) {
 	v, msg := load(t, dir, `
 name: web
 memory: 1G
+mmu: sv48
+firmware: fw.bin
 kernel: Image            # a comment
 initrd: initrd.cpio.gz
 cmdline: console=ttyS0
@@ -68,6 +73,7 @@ lag_target: 30ms
 	}
 	want := &VM{
 		File: filepath.Join(dir, "web.yaml"), Name: "web", Memory: 1 << 30,
+		MMU: machine.Sv48, Firmware: filepath.Join(dir, "fw.bin"),
 		Kernel: filepath.Join(dir, "Image"), Initrd: filepath.Join(dir, "initrd.cpio.gz"), Cmdline: "console=ttyS0",
 		Disks:   []Disk{{filepath.Join(dir, "data.img"), Shared, false}, {filepath.Join(dir, "Image"), Shared, true}},
 		NICs:    []NIC{{"unix:" + filepath.Join(dir, "run/switch.sock"), DeriveMAC("web", 0)}, {"tcp:127.0.0.1:7000", [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}}},
@@ -80,7 +86,7 @@ lag_target: 30ms
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Memory != 1<<30 || len(c.Kernel) != 4096 || string(c.Initrd) != "initrd" || c.Cmdline != "console=ttyS0" ||
+	if c.Memory != 1<<30 || c.MMU != machine.Sv48 || len(c.Firmware) != 300 || len(c.Kernel) != 4096 || string(c.Initrd) != "initrd" || c.Cmdline != "console=ttyS0" ||
 		len(c.Disks) != 2 || c.Disks[0].Sectors != 2 || c.Disks[0].ReadOnly || !c.Disks[1].ReadOnly ||
 		len(c.NICs) != 2 || c.NICs[1].MAC != v.NICs[1].MAC {
 		t.Errorf("configuration: %d disks, %d NICs, %+v %+v", len(c.Disks), len(c.NICs), c.Disks, c.NICs)
@@ -118,9 +124,9 @@ func TestErrors(t *testing.T) {
 		{"", "spec: web.yaml:1: the file is empty; examples/web.yaml shows what a spec has"},
 		{"name: web\n\tkernel: Image\n", "spec: web.yaml:2: not YAML: found a tab character that violates indentation"},
 		{"# nothing here\n", "spec: web.yaml:1: the file is empty; examples/web.yaml shows what a spec has"},
-		{"just words", "spec: web.yaml:1: a spec is a mapping with the keys arbiter, cmdline, disks, heartbeat, image, initrd, kernel, lag_target, memory, name, nics, timeout, not the text \"just words\""},
+		{"just words", "spec: web.yaml:1: a spec is a mapping with the keys arbiter, cmdline, disks, firmware, heartbeat, image, initrd, kernel, lag_target, memory, mmu, name, nics, timeout, not the text \"just words\""},
 		{ok + "---\nname: two\n", "spec: web.yaml: a second document begins (or the rest is not YAML); a file describes one VM"},
-		{ok + "memroy: 1G\n", "spec: web.yaml:3: unknown key \"memroy\" in a spec; the keys are arbiter, cmdline, disks, heartbeat, image, initrd, kernel, lag_target, memory, name, nics, timeout"},
+		{ok + "memroy: 1G\n", "spec: web.yaml:3: unknown key \"memroy\" in a spec; the keys are arbiter, cmdline, disks, firmware, heartbeat, image, initrd, kernel, lag_target, memory, mmu, name, nics, timeout"},
 		{ok + "name: db\n", "spec: web.yaml:3: name is there twice; the first is on line 1"},
 		{"kernel: Image\n", "spec: web.yaml:1: name is missing; write name: web, or whatever the VM is called"},
 		{"name: web\n", "spec: web.yaml:1: kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image build makes"},
@@ -135,8 +141,15 @@ func TestErrors(t *testing.T) {
 		{ok + "memory: 8M\n", "spec: web.yaml:3: memory is 8M; it must be between 16M and 64G"},
 		{ok + "memory: 33333333\n", "spec: web.yaml:3: memory is 33333333; it must be a multiple of 4K"},
 		{ok + "memory: {}\n", "spec: web.yaml:3: memory is a mapping; write a size like 256M or 1G"},
-		{ok + "initrd: huge\n", "spec: web.yaml:1: memory of 256 MiB is too small for kernel and initrd (300 MiB); at most three quarters may be theirs"},
-		{ok + "initrd: huge\nmemory: 300M\n", "spec: web.yaml:4: memory of 300 MiB is too small for kernel and initrd (300 MiB); at most three quarters may be theirs"},
+		{ok + "mmu: sv32\n", "spec: web.yaml:3: mmu is \"sv32\"; write sv39, sv48 or sv57"},
+		{ok + "mmu: 39\n", "spec: web.yaml:3: mmu is a text, not a number; write \"39\", with the quotes, if that is meant"},
+		{ok + "firmware: gone\n", "spec: web.yaml:3: firmware: there is no file DIR/gone; paths are taken from the directory of the spec"},
+		{ok + "firmware: fw.elf\n", "spec: web.yaml:3: firmware: DIR/fw.elf is an ELF file; firmware is a flat binary, like OpenSBI's fw_dynamic.bin"},
+		{ok + "firmware: empty.img\n", "spec: web.yaml:3: firmware: DIR/empty.img is 0 bytes long; firmware is a flat binary of at most 2097152, like OpenSBI's fw_dynamic.bin"},
+		{ok + "firmware: huge\nmemory: 1G\n", "spec: web.yaml:3: firmware: DIR/huge is 314572800 bytes long; firmware is a flat binary of at most 2097152, like OpenSBI's fw_dynamic.bin"},
+		{"name: web\nfirmware: fw.bin\n", "spec: web.yaml:1: kernel is missing; write kernel: PATH, or image: demo for the image that lockstep image build makes"},
+		{ok + "initrd: huge\n", "spec: web.yaml:1: memory of 256 MiB is too small for firmware, kernel and initrd (300 MiB); at most three quarters may be theirs"},
+		{ok + "initrd: huge\nmemory: 300M\n", "spec: web.yaml:4: memory of 300 MiB is too small for firmware, kernel and initrd (300 MiB); at most three quarters may be theirs"},
 		{"name: web\nkernel: nowhere\n", "spec: web.yaml:2: kernel: there is no file DIR/nowhere; paths are taken from the directory of the spec"},
 		{"name: web\nkernel: .\n", "spec: web.yaml:2: kernel: DIR is no regular file"},
 		{"name: web\nkernel: zImage\n", "spec: web.yaml:2: kernel: DIR/zImage is no raw RISC-V Image; Debian's /boot/vmlinux-*-riscv64 is one, an ELF file or a compressed one is not"},
@@ -168,7 +181,7 @@ func TestErrors(t *testing.T) {
 		{ok + "heartbeat: 1ms\n", "spec: web.yaml:3: heartbeat is 1ms; it must be between 10ms and 1h"},
 		{ok + "timeout: 100ms\n", "spec: web.yaml:3: timeout is 100ms and heartbeat 50ms; the time-out must be at least three heartbeats"},
 		{ok + "heartbeat: 1s\n", "spec: web.yaml:3: timeout is 500ms and heartbeat 1s; the time-out must be at least three heartbeats"},
-		{"nam: web\nmemory: 1\n", "spec: web.yaml:1: unknown key \"nam\" in a spec; the keys are arbiter, cmdline, disks, heartbeat, image, initrd, kernel, lag_target, memory, name, nics, timeout\n" +
+		{"nam: web\nmemory: 1\n", "spec: web.yaml:1: unknown key \"nam\" in a spec; the keys are arbiter, cmdline, disks, firmware, heartbeat, image, initrd, kernel, lag_target, memory, mmu, name, nics, timeout\n" +
 			"spec: web.yaml:2: memory is 1; it must be between 16M and 64G"},
 	} {
 		if _, msg := load(t, dir, c.text); msg != c.want {
@@ -193,7 +206,7 @@ func TestExample(t *testing.T) {
 	}
 	var lines []string
 	for _, line := range strings.Split(string(text), "\n") {
-		for _, key := range []string{"kernel:", "initrd:", "cmdline:", "disks:", "  - path:", "    mode:", "    readonly:"} {
+		for _, key := range []string{"mmu:", "firmware:", "kernel:", "initrd:", "cmdline:", "disks:", "  - path:", "    mode:", "    readonly:"} {
 			line = strings.Replace(line, "# "+key, key, 1)
 		}
 		line = strings.Replace(line, "    # mac:", "    mac:", 1)
@@ -206,7 +219,8 @@ func TestExample(t *testing.T) {
 		t.Fatalf("%s\n%s", msg, strings.Join(lines, "\n"))
 	}
 	if len(v.Disks) != 1 || v.NICs[0].MAC[0] != 0x52 || v.Cmdline == "" || v.Heartbeat != DefaultHeartbeat ||
-		v.Timeout != DefaultTimeout || v.LagTarget != DefaultLagTarget || v.Memory != DefaultMemory {
+		v.Timeout != DefaultTimeout || v.LagTarget != DefaultLagTarget || v.Memory != DefaultMemory ||
+		v.MMU != machine.Sv39 || v.Firmware == "" {
 		t.Errorf("%+v", v)
 	}
 }
@@ -214,15 +228,17 @@ func TestExample(t *testing.T) {
 // A payload that goes after the spec was read is an error, not a guest of nothing.
 func TestConfigReadsAgain(t *testing.T) {
 	dir := workDir(t)
-	v, msg := load(t, dir, "name: web\nkernel: Image\ndisks: [{path: data.img}]\n")
+	v, msg := load(t, dir, "name: web\nkernel: Image\nfirmware: fw.bin\ndisks: [{path: data.img}]\n")
 	if msg != "" {
 		t.Fatal(msg)
 	}
-	if err := os.Remove(filepath.Join(dir, "data.img")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v.Config(); err == nil || !strings.Contains(err.Error(), "disk: open") {
-		t.Errorf("error %v", err)
+	for _, gone := range []struct{ file, want string }{{"data.img", "disk: open"}, {"fw.bin", "firmware: open"}} {
+		if err := os.Remove(filepath.Join(dir, gone.file)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Config(); err == nil || !strings.Contains(err.Error(), gone.want) {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 

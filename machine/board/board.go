@@ -12,8 +12,9 @@
 //	│             ▼ ecall from S: the machine's own SBI│
 //	└──────────────────────────────────────────────────┘
 //
-// There is no firmware: the guest starts in supervisor mode with what firmware
-// would have set up, and the board answers its SBI calls.
+// Without firmware the guest starts in supervisor mode with what firmware would
+// have set up, and the board answers its SBI calls. With firmware the hart
+// starts there, in machine mode, and all that is the firmware's.
 package board
 
 import (
@@ -83,8 +84,8 @@ type Board struct {
 var _ machine.Machine = (*Board)(nil)
 
 // New is a computer at power-on. The configuration must not be changed
-// afterwards: its kernel and initrd are laid into RAM again at every guest
-// reset.
+// afterwards: its firmware, kernel and initrd are laid into RAM again at every
+// guest reset.
 func New(cfg *machine.Config, birth machine.Birth) (*Board, error) {
 	return build(cfg, birth, hart.Options{})
 }
@@ -106,6 +107,7 @@ func build(cfg *machine.Config, birth machine.Birth, opt hart.Options) (*Board, 
 	if err := checkClock(birth.Clock, 0, 0); err != nil {
 		return nil, err
 	}
+	opt.MaxMode = satpMode(cfg.MMU)
 	b := &Board{cfg: cfg, hash: cfg.Hash(), layout: layout, birth: birth, ram: mem.New(cfg.Memory)}
 	b.hart = hart.New(b.ram, env{b}, opt)
 	b.hart.SetClock(birth.Clock)
@@ -115,6 +117,9 @@ func build(cfg *machine.Config, birth machine.Birth, opt hart.Options) (*Board, 
 	}
 	return b, nil
 }
+
+// satpMode is a mode's number in satp (privileged spec 12.1.11).
+func satpMode(m machine.MMU) uint8 { return 8 + uint8(m) }
 
 // attach makes the devices and puts them on the bus. Virtio slots are in the
 // order entropy, console, NICs, disks.
@@ -181,11 +186,12 @@ func (b *Board) seed() (out [64]byte) {
 	return out
 }
 
-// boot lays the payload into RAM, which is all zeros, and sets the hart up as
-// firmware would before it enters supervisor mode.
+// boot lays the payload into RAM, which is all zeros, and starts the hart: in
+// the firmware, or in the kernel as firmware would enter it.
 func (b *Board) boot() error {
 	tree := boot.Tree{
 		Memory:  b.cfg.Memory,
+		MMU:     b.cfg.MMU,
 		Cmdline: b.cfg.Cmdline,
 		Virtio:  b.virtioSlots(),
 		Seed:    b.seed(),
@@ -194,15 +200,28 @@ func (b *Board) boot() error {
 	if err := boot.Load(b.ram, b.cfg, b.layout, tree); err != nil {
 		return err
 	}
+	if b.hasFirmware() {
+		b.hart.Reset(uint64(b.layout.Entry), rv64.MachineMode, 0, uint64(b.layout.Tree))
+		b.hart.X[12] = uint64(b.layout.Info)
+	} else {
+		b.enterKernel()
+	}
+	b.carryLines()
+	return nil
+}
+
+// hasFirmware says whether machine mode is the guest's own.
+func (b *Board) hasFirmware() bool { return len(b.cfg.Firmware) > 0 }
+
+// enterKernel starts the hart in supervisor mode with what firmware sets up.
+func (b *Board) enterKernel() {
 	h := b.hart
-	h.Reset(uint64(b.layout.Kernel), rv64.Supervisor, 0, uint64(b.layout.Tree))
+	h.Reset(uint64(b.layout.Entry), rv64.Supervisor, 0, uint64(b.layout.Tree))
 	h.Medeleg = delegated
 	h.Mideleg = 1<<rv64.SSIP | 1<<rv64.STIP | 1<<rv64.SEIP
 	h.Mcounteren = 7 // cycle, time, instret
 	h.Scounteren = 7 // as firmware leaves it: programs read time in user mode
 	h.Menvcfg = rv64.EnvSTCE | rv64.EnvADUE
-	b.carryLines()
-	return nil
 }
 
 // delegated is every exception but ecalls from supervisor and machine mode:

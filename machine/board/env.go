@@ -22,8 +22,11 @@ func (e env) Store(gpa machine.GPA, size uint8, v uint64) bool {
 	return ok
 }
 
-// Ecall implements hart.Env.
+// Ecall implements hart.Env. Firmware answers the calls itself.
 func (e env) Ecall(h *hart.Hart) bool {
+	if e.b.hasFirmware() {
+		return false
+	}
 	e.b.sbi(h)
 	return true
 }

@@ -128,7 +128,7 @@ func TestPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Layout{Kernel: 0x8020_0000, Initrd: 0x83ff_e000, InitrdSize: 5000, Tree: 0x83e0_0000}); l != want {
+	if want := (Layout{Entry: 0x8020_0000, Kernel: 0x8020_0000, Initrd: 0x83ff_e000, InitrdSize: 5000, Tree: 0x83e0_0000}); l != want {
 		t.Errorf("placed %+v, want %+v", l, want)
 	}
 	ram := mem.New(cfg.Memory)

@@ -32,6 +32,7 @@ const plicSources = 63
 // Tree is what varies between device trees.
 type Tree struct {
 	Memory  uint64 // bytes
+	MMU     machine.MMU
 	Cmdline string
 	Virtio  int // slots in use, from the first
 	Seed    [64]byte
@@ -51,7 +52,7 @@ func (t Tree) Encode() []byte {
 			f.text("device_type", "memory")
 			f.wide("reg", uint64(RAMBase), t.Memory)
 		})
-		cpus(f)
+		t.cpus(f)
 		f.node("soc", func() {
 			f.cells("#address-cells", 2)
 			f.cells("#size-cells", 2)
@@ -77,7 +78,7 @@ func (t Tree) chosen(f *fdt) {
 	})
 }
 
-func cpus(f *fdt) {
+func (t Tree) cpus(f *fdt) {
 	f.node("cpus", func() {
 		f.cells("#address-cells", 1)
 		f.cells("#size-cells", 0)
@@ -90,7 +91,7 @@ func cpus(f *fdt) {
 			f.text("riscv,isa", isaString())
 			f.text("riscv,isa-base", "rv64i")
 			f.text("riscv,isa-extensions", extensions...)
-			f.text("mmu-type", "riscv,sv39")
+			f.text("mmu-type", "riscv,"+t.MMU.String())
 			f.cells("phandle", handleCPU)
 			f.node("interrupt-controller", func() {
 				f.cells("#interrupt-cells", 1)
