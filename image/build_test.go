@@ -176,7 +176,7 @@ func TestBuildRefuses(t *testing.T) {
 			for i, p := range m.packages {
 				m.packages[i] = strings.ReplaceAll(p, "Package: libtwo-other", "Package: other")
 			}
-		}, "libtwo.so.0, which usr/lib/riscv64-linux-gnu/libone.so.1.2 needs: no package that the server depends on has"},
+		}, "libtwo.so.0, which usr/lib/riscv64-linux-gnu/libone.so.1.2 needs: no package that it depends on has"},
 		"file name that climbs": {func(t *testing.T, m *fakeMirror) {
 			m.packages = append(m.packages, "Package: evil\nVersion: 1\nFilename: ../../x\nSize: 1\nSHA256: "+strings.Repeat("0", 64)+"\n")
 		}, `package "evil": name, version or file name is missing or bad`},

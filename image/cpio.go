@@ -24,6 +24,32 @@ type cpioEntry struct {
 	data []byte // content, or the target of a link
 }
 
+// An Archive is files for a guest's initial RAM disk. The kernel unpacks
+// archives that follow one another, and what comes later replaces what came
+// before: an archive behind an image's initrd changes that guest. Names have no
+// leading slash and spell out links of the guest to directories: usr/bin/x, for
+// bin/x would put a directory in the place of the link bin.
+type Archive struct{ entries []cpioEntry }
+
+// File adds a file with the given permissions.
+func (a *Archive) File(name string, perm uint32, data []byte) {
+	a.entries = append(a.entries, cpioEntry{name, modeFile | perm, data})
+}
+
+// Dir adds a directory. Those that other names need are there without.
+func (a *Archive) Dir(name string) {
+	a.entries = append(a.entries, cpioEntry{name, modeDir | 0o755, nil})
+}
+
+// Link adds a symbolic link.
+func (a *Archive) Link(name, target string) {
+	a.entries = append(a.entries, cpioEntry{name, modeLink | 0o777, []byte(target)})
+}
+
+// Write writes the archive as the kernel takes it. A name that is no name, or
+// is there twice, or lies below what is no directory, is an error.
+func (a *Archive) Write(w io.Writer) error { return writeCPIO(w, a.entries) }
+
 // writeCPIO writes an archive in the "newc" format that the kernel unpacks
 // (Documentation/driver-api/early-userspace/buffer-format). It depends on
 // nothing but the entries: they are sorted, owned by root and dated at the

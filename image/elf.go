@@ -52,7 +52,6 @@ type found struct {
 func (g *guest) addProgram(name string, find func(names ...string) (found, error)) error {
 	type wanted struct{ file, by string }
 	queue := []wanted{{name, "the guest"}}
-	seen := map[string]bool{} // files and links that are in the guest
 	for len(queue) > 0 {
 		w := queue[0]
 		queue = queue[1:]
@@ -67,15 +66,13 @@ func (g *guest) addProgram(name string, find func(names ...string) (found, error
 		if err != nil {
 			return fmt.Errorf("%s, which %s needs: %w", w.file, w.by, err)
 		}
-		if f.name != f.real && !seen[f.name] {
-			seen[f.name] = true
-			g.link(f.name, "/"+f.real)
+		if f.name != f.real && !g.has(f.name) {
+			g.Link(f.name, "/"+f.real)
 		}
-		if seen[f.real] {
+		if g.has(f.real) {
 			continue
 		}
-		seen[f.real] = true
-		g.file(f.real, 0o755, f.data)
+		g.File(f.real, 0o755, f.data)
 		interpreter, libraries, err := elfNeeds(f.data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.real, err)

@@ -11,9 +11,12 @@ import (
 	"time"
 )
 
-// Demo is the name of the guest that the demo runs: the stock Debian kernel, a
-// busybox userland and a Redis-compatible server on TCP port 6379.
-const Demo = "demo"
+// Names of images. All have the stock Debian kernel and a busybox userland.
+const (
+	Demo   = "demo"   // what the demo runs: a Redis-compatible server on TCP port 6379
+	Stress = "stress" // many kernel modules, no server: for tests, and small
+	Node   = "node"   // Node.js; wants 384 MiB of memory
+)
 
 // ServerPort is the TCP port on which the server of the demo guest listens.
 const ServerPort = 6379

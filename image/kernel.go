@@ -17,12 +17,12 @@ type kernel struct {
 	builtin []byte // modules.builtin
 }
 
-// readKernel takes the kernel and the guest's modules out of a kernel package.
-// A package of a later kernel may depend on modules that guestModules does not
-// name: it is then read once more for those.
-func readKernel(file string, progress func(done int64)) (*kernel, error) {
+// readKernel takes the kernel and the named modules out of a kernel package.
+// Modules may depend on others that are not named: the package is then read
+// once more for those.
+func readKernel(file string, modules []string, progress func(done int64)) (*kernel, error) {
 	wanted := map[string]bool{}
-	for _, m := range guestModules {
+	for _, m := range modules {
 		wanted[moduleName(m)] = true
 	}
 	for {
@@ -34,7 +34,7 @@ func readKernel(file string, progress func(done int64)) (*kernel, error) {
 		if err != nil {
 			return nil, err
 		}
-		k, err := kernelFrom(t)
+		k, err := kernelFrom(t, modules)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +51,7 @@ func readKernel(file string, progress func(done int64)) (*kernel, error) {
 	}
 }
 
-func kernelFrom(t *tree) (*kernel, error) {
+func kernelFrom(t *tree, modules []string) (*kernel, error) {
 	k := &kernel{modules: moduleSet{}}
 	for name, n := range t.files {
 		if v, ok := strings.CutPrefix(name, "boot/vmlinux-"); ok && n.data != nil {
@@ -84,7 +84,7 @@ func kernelFrom(t *tree) (*kernel, error) {
 		k.modules[m.name] = m
 	}
 	builtin := k.builtinNames()
-	for _, m := range guestModules {
+	for _, m := range modules {
 		if name := moduleName(m); k.modules[name] == nil && !builtin[name] {
 			return nil, fmt.Errorf("the package has no module %s", m)
 		}

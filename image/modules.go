@@ -10,13 +10,6 @@ import (
 	"strings"
 )
 
-// guestModules are the kernel modules of the guest, in the order in which
-// they are inserted when all are wanted.
-var guestModules = []string{
-	"virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng",
-	"crc32c_generic", "libcrc32c", "crc16", "mbcache", "jbd2", "ext4",
-}
-
 // A module is a kernel module as it goes into the guest, not compressed: the
 // kernel's own unpacking would cost the guest more than copying.
 type module struct {
@@ -104,9 +97,9 @@ func (s moduleSet) missing(builtin map[string]bool) []string {
 	return names
 }
 
-// order is the set in an order of insertion: guestModules', with what a module
-// depends on before it.
-func (s moduleSet) order() []*module {
+// order is the set in an order of insertion: that of the names, with what a
+// module depends on before it.
+func (s moduleSet) order(names []string) []*module {
 	var all []*module
 	done := map[string]bool{}
 	var visit func(name string)
@@ -121,18 +114,19 @@ func (s moduleSet) order() []*module {
 		}
 		all = append(all, m)
 	}
-	for _, name := range guestModules {
+	for _, name := range names {
 		visit(moduleName(name))
 	}
 	return all
 }
 
-// addModules adds the modules with the lists that modprobe reads.
-func (g *guest) addModules(version string, set moduleSet, builtinList []byte) {
-	dir := path.Join("usr/lib/modules", version)
+// addModules adds the kernel's modules with the lists that modprobe reads.
+func (g *guest) addModules(k *kernel, names []string) {
+	dir := path.Join("usr/lib/modules", k.version)
+	set := k.modules
 	var dep, alias strings.Builder
-	for _, m := range set.order() {
-		g.file(path.Join(dir, m.path), 0o644, m.data)
+	for _, m := range set.order(names) {
+		g.File(path.Join(dir, m.path), 0o644, m.data)
 		// modprobe inserts from the right: the farthest dependency stands last.
 		needs := set.below(m)
 		slices.Reverse(needs)
@@ -145,10 +139,10 @@ func (g *guest) addModules(version string, set moduleSet, builtinList []byte) {
 			fmt.Fprintf(&alias, "alias %s %s\n", a, m.name)
 		}
 	}
-	g.file(path.Join(dir, "modules.dep"), 0o644, []byte(dep.String()))
-	g.file(path.Join(dir, "modules.alias"), 0o644, []byte(alias.String()))
-	g.file(path.Join(dir, "modules.symbols"), 0o644, nil)
-	g.file(path.Join(dir, "modules.builtin"), 0o644, builtinList)
+	g.File(path.Join(dir, "modules.dep"), 0o644, []byte(dep.String()))
+	g.File(path.Join(dir, "modules.alias"), 0o644, []byte(alias.String()))
+	g.File(path.Join(dir, "modules.symbols"), 0o644, nil)
+	g.File(path.Join(dir, "modules.builtin"), 0o644, k.builtin)
 }
 
 // below is what m depends on, in the order of insertion.
