@@ -26,7 +26,7 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // options are those of the hart for programs of this kind.
 func (k kind) options() hart.Options {
-	return hart.Options{MaxMode: 10, BitManip: k.bits}
+	return hart.Options{MaxMode: 10}
 }
 
 // itemsPerProgram is what fits a slot's code.

@@ -155,11 +155,7 @@ func runQEMU(path, model string, image []byte) ([]byte, error) {
 func onQEMU(t *testing.T, k kind, image []byte) []byte {
 	t.Helper()
 	path := needQEMU(t)
-	find := cpu
-	if k.bits {
-		find = cpuWithBits
-	}
-	model, err := find()
+	model, err := cpuWithBits()
 	if err != nil {
 		t.Fatal(err)
 	}

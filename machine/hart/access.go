@@ -208,9 +208,9 @@ func (h *Hart) writeVirtual(va uint64, size uint8, v uint64) bool {
 	return false
 }
 
-// writeRAM writes within one page and caches the translation if stores to the
-// page need not be watched.
-func (h *Hart) writeRAM(m *mapping, va uint64, size uint8, v uint64) {
+// beforeWrite precedes a store of n bytes within one page, and caches the
+// translation if stores to the page need not be watched.
+func (h *Hart) beforeWrite(m *mapping, va, n uint64) {
 	off := uint64(m.gpa - mem.Base)
 	if !h.opt.NoCache {
 		// First, so that a store to one of its own page tables drops it.
@@ -218,12 +218,18 @@ func (h *Hart) writeRAM(m *mapping, va uint64, size uint8, v uint64) {
 		h.tlb.write[va>>mem.PageShift&tlbMask] = tlbEntry{va&^uint64(pageMask) | h.dataContext, off - va}
 	}
 	page := off >> mem.PageShift
-	h.ram.Touch(off, uint64(size))
+	h.ram.Touch(off, n)
 	if h.ram.PageFlags(page)&mem.Watched != 0 {
 		h.tlb.write[va>>mem.PageShift&tlbMask].tag = 0
 	} else {
 		h.ram.SetFlags(page, mem.WriteEntry)
 	}
+}
+
+// writeRAM writes within one page.
+func (h *Hart) writeRAM(m *mapping, va uint64, size uint8, v uint64) {
+	h.beforeWrite(m, va, uint64(size))
+	off := uint64(m.gpa - mem.Base)
 	switch size {
 	case 1:
 		h.ram.Put8(off, uint8(v))

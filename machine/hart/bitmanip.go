@@ -6,7 +6,7 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 )
 
-// bitManip executes Zba, Zbb and Zbs.
+// bitManip executes Zba, Zbb, Zbs and Zicond.
 func (h *Hart) bitManip(in *rv64.Inst) {
 	b := h.X[in.Rs2&31]
 	if in.Op >= rv64.SLLIUW {
@@ -63,6 +63,16 @@ func bitManip(op rv64.Op, a, b uint64) uint64 {
 		return a ^ 1<<(b&63)
 	case rv64.BSET, rv64.BSETI:
 		return a | 1<<(b&63)
+	case rv64.CZEROEQZ:
+		if b == 0 {
+			return 0
+		}
+		return a
+	case rv64.CZERONEZ:
+		if b != 0 {
+			return 0
+		}
+		return a
 	}
 	return bitUnary(op, a)
 }
@@ -95,5 +105,5 @@ func bitUnary(op rv64.Op, a uint64) uint64 {
 		t := (a&low7 + low7 | a) &^ low7
 		return t >> 7 * 0xff
 	}
-	panic("hart: BUG: not an operation of Zba, Zbb or Zbs")
+	panic("hart: BUG: not an operation of Zba, Zbb, Zbs or Zicond")
 }

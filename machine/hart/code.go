@@ -169,19 +169,10 @@ func (h *Hart) findCrossing(pc uint64, low uint16) *block {
 }
 
 func (h *Hart) one(raw uint32) *block {
-	in := h.decodeOne(raw)
+	in := rv64.Decode(raw)
 	h.code.crossing[0] = in
 	h.code.single = newBlock(h.code.crossing[:], uint64(in.Len))
 	return &h.code.single
-}
-
-// decodeOne decodes what this hart has.
-func (h *Hart) decodeOne(raw uint32) rv64.Inst {
-	in := rv64.Decode(raw)
-	if in.Op.BitManip() && !h.opt.BitManip {
-		in.Op = rv64.ILLEGAL
-	}
-	return in
 }
 
 // decode makes the block that starts at offset in of a page.
@@ -196,7 +187,7 @@ func (h *Hart) decode(page *codePage, in uint64) *block {
 			}
 			raw |= uint32(h.ram.At16(page.off+at+2)) << 16
 		}
-		i := h.decodeOne(raw)
+		i := rv64.Decode(raw)
 		i.Off = uint8(at - in)
 		if i.Op.Relative() {
 			i.Imm += int32(i.Off) // relative to the block from here on

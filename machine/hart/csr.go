@@ -21,10 +21,10 @@ const (
 
 	counterMask = 7 // cycle, time, instret
 	inhibitMask = 5 // cycle, instret
-	menvcfgMask = rv64.EnvFIOM | rv64.EnvSTCE
-	senvcfgMask = rv64.EnvFIOM
+	senvcfgMask = rv64.EnvFIOM | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
+	menvcfgMask = senvcfgMask | rv64.EnvSTCE
 
-	misaValue = 2<<62 | 1<<0 /* A */ | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
+	misaValue = 2<<62 | 1<<0 /* A */ | 1<<('B'-'A') | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
 		1<<('I'-'A') | 1<<('M'-'A') | 1<<('S'-'A') | 1<<('U'-'A')
 )
 
@@ -191,7 +191,7 @@ func (h *Hart) writeCSR(c rv64.CSR, v uint64) {
 	case rv64.SCOUNTEREN:
 		h.Scounteren = v & counterMask
 	case rv64.SENVCFG:
-		h.Senvcfg = v & senvcfgMask
+		h.Senvcfg = legalCBIE(v, h.Senvcfg) & senvcfgMask
 	case rv64.SSCRATCH:
 		h.Sscratch = v
 	case rv64.SEPC:
@@ -235,7 +235,7 @@ func (h *Hart) writeMachineCSR(c rv64.CSR, v uint64) {
 	case rv64.MCOUNTEREN:
 		h.Mcounteren = v & counterMask
 	case rv64.MENVCFG:
-		h.Menvcfg = v & menvcfgMask
+		h.Menvcfg = legalCBIE(v, h.Menvcfg) & menvcfgMask
 		h.timersStale, h.attention = true, true
 	case rv64.MCOUNTINHIBIT:
 		h.inhibit(v & inhibitMask)
@@ -276,6 +276,14 @@ func (h *Hart) writeStatus(v uint64) {
 	h.Mstatus = v
 	h.refreshContext()
 	h.attendInterrupts()
+}
+
+// legalCBIE keeps the field as it was where v has the reserved value.
+func legalCBIE(v, old uint64) uint64 {
+	if v&rv64.EnvCBIE == 2<<4 {
+		return v&^rv64.EnvCBIE | old&rv64.EnvCBIE
+	}
+	return v
 }
 
 // stimecmpOpen: below M, menvcfg.STCE and mcounteren.TM must be set (Sstc).

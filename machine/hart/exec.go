@@ -35,7 +35,7 @@ func (h *Hart) exec(limit machine.Icount) {
 			for i := range body {
 				in := &body[i]
 				switch in.Op {
-				case rv64.NOP, rv64.FENCE:
+				case rv64.NOP, rv64.FENCE, rv64.WRSNTO, rv64.WRSSTO:
 				case rv64.LI:
 					x[in.Rd&31] = uint64(in.Imm)
 				case rv64.MV:
@@ -202,7 +202,7 @@ func (h *Hart) exec(limit machine.Icount) {
 					rv64.DIVW, rv64.DIVUW, rv64.REMW, rv64.REMUW:
 					x[in.Rd&31] = muldiv(in.Op, x[in.Rs1&31], x[in.Rs2&31])
 
-				case rv64.SFENCEVMA:
+				case rv64.SFENCEVMA, rv64.SINVALVMA, rv64.SFENCEWINVAL, rv64.SFENCEINVALIR:
 					if !h.sfence(in, pc, done+machine.Icount(i)) {
 						break chain
 					}
@@ -213,7 +213,11 @@ func (h *Hart) exec(limit machine.Icount) {
 						}
 					} else if in.Op.BitManip() {
 						h.bitManip(in)
-					} else if !h.atomic(in, pc, done+machine.Icount(i)) {
+					} else if in.Op >= rv64.LRW {
+						if !h.atomic(in, pc, done+machine.Icount(i)) {
+							break chain
+						}
+					} else if !h.blockOp(in, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				}

@@ -41,8 +41,6 @@ type Options struct {
 	// MaxMode is the widest mode that satp takes: 8 for Sv39, which 0 means
 	// too, 9 for Sv48 or 10 for Sv57.
 	MaxMode uint8
-	// BitManip adds Zba, Zbb and Zbs; without it their encodings are illegal.
-	BitManip bool
 	// Watch is a doubleword of RAM whose stores Env.Stored is told of; 0 is
 	// none. Programs without an operating system report there (tohost).
 	Watch machine.GPA

@@ -51,6 +51,9 @@ func (h *Hart) ecall(in *rv64.Inst) {
 	}
 }
 
+// Of Zawrs, WRS.NTO and WRS.STO may end at any time: they end at once, so they
+// never trap, whatever TW says. See exec.
+
 // wfi retires and waits unless an interrupt is pending that mie enables. In U
 // it is illegal, in S while TW is set: this hart never completes it in bounded
 // time (privileged spec 3.3.3).
@@ -66,10 +69,12 @@ func (h *Hart) wfi(in *rv64.Inst) {
 	}
 }
 
-// sfence checks the privilege of SFENCE.VMA, which has nothing to do: no
-// cached translation is ever out of date. True: go on.
+// sfence checks the privilege of SFENCE.VMA and of Svinval's, which have
+// nothing to do: no cached translation is ever out of date. TVM closes those
+// that name addresses to S. True: go on.
 func (h *Hart) sfence(in *rv64.Inst, pc uint64, i machine.Icount) bool {
-	if h.Priv == rv64.MachineMode || h.Priv == rv64.Supervisor && h.Mstatus&rv64.StatusTVM == 0 {
+	names := in.Op == rv64.SFENCEVMA || in.Op == rv64.SINVALVMA
+	if h.Priv == rv64.MachineMode || h.Priv == rv64.Supervisor && !(names && h.Mstatus&rv64.StatusTVM != 0) {
 		return true
 	}
 	h.at(in, pc, i)

@@ -80,11 +80,14 @@ const (
 	StatusSD   uint64 = 1 << 63
 )
 
-// Bits of menvcfg (privileged spec 3.1.18).
+// Bits of menvcfg; senvcfg has the first four (privileged spec 3.1.18, 12.1.10).
 const (
-	EnvFIOM uint64 = 1 << 0
-	EnvADUE uint64 = 1 << 61
-	EnvSTCE uint64 = 1 << 63
+	EnvFIOM  uint64 = 1 << 0
+	EnvCBIE  uint64 = 3 << 4 // cbo.inval: 0 illegal, 1 flushes, 3 invalidates
+	EnvCBCFE uint64 = 1 << 6 // cbo.clean, cbo.flush
+	EnvCBZE  uint64 = 1 << 7 // cbo.zero
+	EnvADUE  uint64 = 1 << 61
+	EnvSTCE  uint64 = 1 << 63
 )
 
 // Privilege modes.

@@ -9,8 +9,9 @@ func Length(low uint16) uint8 {
 }
 
 // Decode decodes one instruction. Of a compressed one only the low 16 bits
-// count, and Raw keeps just those. What is not an instruction of RV64GC
-// becomes ILLEGAL, so that every pattern has a meaning.
+// count, and Raw keeps just those. What is not an instruction of RV64GC or
+// of one of the extensions in Op's list becomes ILLEGAL, so that every pattern
+// has a meaning. A prefetch of Zicbop is an ORI to x0: a NOP, as it may be.
 func Decode(raw uint32) Inst {
 	if raw&3 != 3 {
 		return decodeCompressed(uint16(raw))
@@ -57,8 +58,11 @@ func Decode(raw uint32) Inst {
 			in.Op = ILLEGAL
 		}
 	case 0x03:
-		if funct3 <= 1 {
+		switch {
+		case funct3 <= 1:
 			in.Op = FENCE
+		case funct3 == 2 && in.Rd == 0:
+			in.Op = blockOps[raw>>20]
 		}
 		return in
 	case 0x1C:
@@ -93,11 +97,10 @@ func Decode(raw uint32) Inst {
 	return in.simplify()
 }
 
-// simplify is for operations whose only effect is on rd. Those of extensions
-// that a hart may lack keep their names.
+// simplify is for operations whose only effect is on rd.
 func (in Inst) simplify() Inst {
 	switch {
-	case in.Op == ILLEGAL || in.Op.BitManip():
+	case in.Op == ILLEGAL:
 	case in.Rd == 0:
 		in.Op = NOP
 	case in.Op == LUI || in.Op == ADDI && in.Rs1 == 0:
@@ -128,6 +131,9 @@ var (
 	csrOps    = [8]Op{ILLEGAL, CSRRW, CSRRS, CSRRC, ILLEGAL, CSRRWI, CSRRSI, CSRRCI}
 )
 
+// blockOps are the operations on cache blocks, by the whole immediate.
+var blockOps = map[uint32]Op{0: CBOINVAL, 1: CBOCLEAN, 2: CBOFLUSH, 4: CBOZERO}
+
 // A group is the eight operations of one funct7, by funct3.
 type group struct {
 	funct7 uint32
@@ -140,6 +146,7 @@ var (
 		{0x01, [8]Op{MUL, MULH, MULHSU, MULHU, DIV, DIVU, REM, REMU}},
 		{0x20, [8]Op{SUB, 0, 0, 0, XNOR, SRA, ORN, ANDN}},
 		{0x05, [8]Op{0, 0, 0, 0, MIN, MINU, MAX, MAXU}},
+		{0x07, [8]Op{0, 0, 0, 0, 0, CZEROEQZ, 0, CZERONEZ}},
 		{0x10, [8]Op{0, 0, SH1ADD, 0, SH2ADD, 0, SH3ADD, 0}},
 		{0x14, [8]Op{0, BSET, 0, 0, 0, 0, 0, 0}},
 		{0x24, [8]Op{0, BCLR, 0, 0, 0, BEXT, 0, 0}},
@@ -223,11 +230,25 @@ func (in *Inst) decodeSystem(funct3 uint32) {
 		in.Op, in.Imm = csrOps[funct3], int32(in.Raw>>20)
 		return
 	}
-	if in.Raw>>25 == 0x09 && in.Rd == 0 {
-		in.Op = SFENCEVMA
-		return
+	if in.Rd == 0 {
+		switch in.Raw >> 25 {
+		case 0x09:
+			in.Op = SFENCEVMA
+			return
+		case 0x0B:
+			in.Op = SINVALVMA
+			return
+		}
 	}
 	switch in.Raw {
+	case 0x00D00073:
+		in.Op = WRSNTO
+	case 0x01D00073:
+		in.Op = WRSSTO
+	case 0x18000073:
+		in.Op = SFENCEWINVAL
+	case 0x18100073:
+		in.Op = SFENCEINVALIR
 	case 0x00000073:
 		in.Op = ECALL
 	case 0x00100073:

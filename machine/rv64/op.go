@@ -96,7 +96,19 @@ const (
 	CSRRCI
 	// FENCE and FENCE.I: memory is sequentially consistent and code coherent.
 	FENCE
+	// WRS.NTO and WRS.STO of Zawrs.
+	WRSNTO
+	WRSSTO
+	// SFENCE.VMA and those of Svinval.
 	SFENCEVMA
+	SINVALVMA
+	SFENCEWINVAL
+	SFENCEINVALIR
+	// Zicbom and Zicboz.
+	CBOINVAL
+	CBOCLEAN
+	CBOFLUSH
+	CBOZERO
 	// A.
 	LRW
 	LRD
@@ -120,7 +132,7 @@ const (
 	AMOMAXD
 	AMOMINUD
 	AMOMAXUD
-	// Zba, Zbb and Zbs.
+	// Zba, Zbb, Zbs.
 	ADDUW
 	SH1ADD
 	SH2ADD
@@ -154,7 +166,10 @@ const (
 	ZEXTH
 	ORCB
 	REV8
-	// Those whose second operand is Imm.
+	// Zicond.
+	CZEROEQZ
+	CZERONEZ
+	// Of Zba, Zbb and Zbs, those whose second operand is Imm.
 	SLLIUW
 	RORI
 	RORIW
@@ -232,7 +247,7 @@ func (o Op) EndsBlock() bool { return o >= BEQ && o <= CSRRCI || o == ILLEGAL }
 // Relative says whether Imm is relative to the instruction's own address.
 func (o Op) Relative() bool { return o >= BEQ && o <= JAL || o == AUIPC }
 
-// BitManip says whether the operation belongs to Zba, Zbb or Zbs.
+// BitManip says whether the operation belongs to Zba, Zbb, Zbs or Zicond.
 func (o Op) BitManip() bool { return o >= ADDUW && o <= BSETI }
 
 // Float says whether the operation needs mstatus.FS to be on.

@@ -11,8 +11,8 @@
 // A method has the name of its instruction without dots (FADD.S is FADDS,
 // C.LWSP is CLWSP) and takes the operands in the order of the assembly
 // language: loads and stores are (register, offset, base), AMOs (rd, rs2,
-// address). All of RV64GC, Zba, Zbb, Zbs, Zicsr, Zifencei and the privileged
-// instructions are there.
+// address). All of RV64GC, Zba, Zbb, Zbs, Zicond, Zicbom, Zicboz, Zawrs,
+// Svinval, Zicsr, Zifencei and the privileged instructions are there.
 //
 // Labels may be used before they are defined; Bytes resolves them. An operand
 // that does not fit its field, a label that is missing, defined twice or out

@@ -200,7 +200,7 @@ func TestTablesAgainstBinutils(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "t.s"), []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(as, "-march=rv64gc_zba_zbb_zbs_zicsr_zifencei", "-mno-csr-check", filepath.Join(dir, "t.s"), "-o", object)
+	run(as, "-march=rv64gc_zba_zbb_zbs_zicsr_zifencei_zicbom_zicboz_zawrs_svinval", "-mno-csr-check", filepath.Join(dir, "t.s"), "-o", object)
 	run("riscv64-linux-gnu-objcopy", "-O", "binary", "-j", ".text", object, raw)
 	got, err := os.ReadFile(raw)
 	if err != nil {

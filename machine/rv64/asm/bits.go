@@ -45,3 +45,7 @@ func (p *Program) BCLRI(rd, rs1 Reg, bit uint) { p.shift(opImm, 1, 0x12<<26, rd,
 func (p *Program) BEXTI(rd, rs1 Reg, bit uint) { p.shift(opImm, 5, 0x12<<26, rd, rs1, bit, 64) }
 func (p *Program) BINVI(rd, rs1 Reg, bit uint) { p.shift(opImm, 1, 0x1a<<26, rd, rs1, bit, 64) }
 func (p *Program) BSETI(rd, rs1 Reg, bit uint) { p.shift(opImm, 1, 0xa<<26, rd, rs1, bit, 64) }
+
+// Zicond: rd is zero if rs2 is zero, or is not, and else rs1.
+func (p *Program) CZEROEQZ(rd, rs1, rs2 Reg) { p.rx(opReg, 5, 7, rd, rs1, rs2) }
+func (p *Program) CZERONEZ(rd, rs1, rs2 Reg) { p.rx(opReg, 7, 7, rd, rs1, rs2) }

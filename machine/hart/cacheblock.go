@@ -1,0 +1,85 @@
+package hart
+
+import (
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/mem"
+	"github.com/lockstep-vm/lockstep/machine/rv64"
+)
+
+// blockSize is the size of a cache block of Zicbom and Zicboz in bytes. There
+// are no caches that a guest could see, so it is only what CBO.ZERO clears.
+const blockSize = 64
+
+// blockOp executes an operation on the cache block that holds the address in
+// rs1 (CMO spec, chapter 2). A fault has that address, aligned or not, in
+// xtval. The block must lie in RAM, for all four operations. The result is as
+// load's.
+func (h *Hart) blockOp(in *rv64.Inst, pc uint64, i machine.Icount) bool {
+	h.at(in, pc, i)
+	if !h.blockOpEnabled(in.Op) {
+		return h.illegal(in)
+	}
+	va := h.X[in.Rs1&31]
+	if in.Op == rv64.CBOZERO {
+		return h.zeroBlock(va) && h.stay(in)
+	}
+	// To clean, flush or invalidate takes the permission to load or to store.
+	// Whoever may store may load, in page tables and in PMP. The fault is a
+	// store's in any case, and only A is set.
+	m, fault, ok := h.walk(va, h.dataContext, accessLoad)
+	if ok && !h.ram.Contains(m.gpa&^(blockSize-1), blockSize) {
+		fault, ok = rv64.StoreAccessFault, false
+	}
+	if !ok {
+		if fault == rv64.LoadPageFault {
+			h.trap(rv64.StorePageFault, va)
+		} else {
+			h.trap(rv64.StoreAccessFault, va)
+		}
+		return false
+	}
+	h.commit(&m)
+	return h.stay(in)
+}
+
+// blockOpEnabled: menvcfg rules below M and senvcfg in U as well. CBIE at 1
+// makes an invalidation a flush, which is all the same here.
+func (h *Hart) blockOpEnabled(op rv64.Op) bool {
+	enable := rv64.EnvCBCFE
+	switch op {
+	case rv64.CBOINVAL:
+		enable = rv64.EnvCBIE
+	case rv64.CBOZERO:
+		enable = rv64.EnvCBZE
+	}
+	return (h.Priv == rv64.MachineMode || h.Menvcfg&enable != 0) &&
+		(h.Priv != rv64.User || h.Senvcfg&enable != 0)
+}
+
+// zeroBlock is a store of zeros to the whole block. False: it trapped.
+func (h *Hart) zeroBlock(va uint64) bool {
+	first := va &^ (blockSize - 1)
+	if e := &h.tlb.write[first>>mem.PageShift&tlbMask]; e.tag == first&^pageMask|h.dataContext {
+		h.clear(first + e.delta)
+		return true
+	}
+	m, fault, ok := h.walk(first, h.dataContext, accessStore)
+	if ok && !h.ram.Contains(m.gpa, blockSize) {
+		fault, ok = rv64.StoreAccessFault, false
+	}
+	if !ok {
+		h.trap(fault, va)
+		return false
+	}
+	h.commit(&m)
+	h.beforeWrite(&m, first, blockSize)
+	h.clear(uint64(m.gpa - mem.Base))
+	return true
+}
+
+// clear zeroes the block at offset off in RAM.
+func (h *Hart) clear(off uint64) {
+	for i := uint64(0); i < blockSize; i += 8 {
+		h.ram.Put64(off+i, 0)
+	}
+}
