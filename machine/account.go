@@ -1,9 +1,9 @@
 package machine
 
-// Account is what a Digest was taken over, part by part, so that two replicas
-// whose digests differ can tell where. Equal digests at one position and
-// different ones at the next differ in a register, in a device, or in a page
-// that one of the two has written in between.
+// Account is what a Digest is taken over, part by part, so that two replicas
+// whose digests differ can tell where. Machines with equal digests at one
+// position and different ones at the next differ in a register, in a device, or
+// in a page that one of the two has changed in between.
 type Account struct {
 	Pos    Icount
 	Digest Digest
@@ -11,8 +11,8 @@ type Account struct {
 	Registers []Register
 	// Devices are hashes over the State of each device, in a fixed order.
 	Devices []PartSum
-	// Pages are hashes of the pages of RAM that were hashed anew for this
-	// digest, because they had been written since the one before. Ascending.
+	// Pages are the hashes of the pages of RAM whose content is not what it was
+	// at the Account before, at Load or at power-on. Ascending.
 	Pages []PageSum
 }
 
@@ -32,4 +32,15 @@ type PartSum struct {
 type PageSum struct {
 	Page uint32
 	Sum  [16]byte
+}
+
+// Inspector is what a machine may offer beyond Machine to whoever looks for the
+// cause of a difference. It changes nothing that the guest can see.
+type Inspector interface {
+	// Instruction is the address of the next attempt and the encoding there,
+	// of 16 bits if its lowest two are not both set; false if it cannot be fetched.
+	Instruction() (pc GVA, encoding uint32, ok bool)
+	// Page is a copy of a page of RAM, counted from the start of RAM, and its
+	// address; nil if there is none.
+	Page(page uint32) (GPA, []byte)
 }

@@ -92,6 +92,9 @@ type Machine interface {
 	ConsoleTail(console uint8) (offset uint64, tail []byte)
 	// Digest covers the whole architectural State: registers, RAM, devices (R8).
 	Digest() Digest
+	// Account is the Digest part by part. Its Pages are counted from the call
+	// before: replicas that compare accounts call it at the same positions.
+	Account() Account
 	// Save writes the whole State, Load replaces it. Load validates; after an
 	// error the machine must not be run.
 	Save(w io.Writer) error

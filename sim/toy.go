@@ -38,7 +38,8 @@ type ToyConfig struct {
 type Toy struct {
 	cfg ToyConfig
 	st  toyState
-	out []machine.Output // since the last Outputs; not part of State
+	out []machine.Output   // since the last Outputs; not part of State
+	was [toySectors]uint64 // what written was at the Account before; not part of State
 }
 
 type toyState struct {

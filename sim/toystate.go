@@ -156,6 +156,6 @@ func (t *Toy) Load(r io.Reader) error {
 	case d.Rest() != 0:
 		return fmt.Errorf("sim: %d bytes after the toy's State", d.Rest())
 	}
-	t.st, t.out = s, nil
+	t.st, t.out, t.was = s, nil, s.written
 	return nil
 }

@@ -35,6 +35,16 @@ const (
 // encodeState appends all State but RAM.
 func (b *Board) encodeState(buf []byte) []byte {
 	e := snapshot.NewEncoder(buf)
+	b.saveBoard(e)
+	b.hart.Save(e)
+	for _, d := range b.devices {
+		d.SaveState(e)
+	}
+	return e.Bytes()
+}
+
+// saveBoard writes the State beside that of hart, RAM and devices.
+func (b *Board) saveBoard(e *snapshot.Encoder) {
 	e.Section("board")
 	e.Blob(b.birth.Seed[:])
 	e.U64(b.birth.RTC)
@@ -45,11 +55,6 @@ func (b *Board) encodeState(buf []byte) []byte {
 	e.U64(b.mark.Hash)
 	e.U64(b.resets)
 	e.Bool(b.off)
-	b.hart.Save(e)
-	for _, d := range b.devices {
-		d.SaveState(e)
-	}
-	return e.Bytes()
 }
 
 func (b *Board) decodeState(buf []byte) error {
@@ -185,6 +190,7 @@ func (b *Board) load(r io.Reader) error {
 	}
 	b.out = b.out[:0]
 	b.restart = false
+	b.ram.Changes(nil) // an Account counts from here
 	b.hart.DropCaches()
 	b.carryLines()
 	return nil

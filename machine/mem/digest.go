@@ -1,10 +1,15 @@
 package mem
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/zeebo/xxh3"
+
+	"github.com/lockstep-vm/lockstep/machine"
 )
 
 // A sum is a hash of 128 bits, added by halves so that the order of pages does
@@ -30,6 +35,13 @@ func hashPage(page uint64, b []byte) sum {
 	return sum{h.Hi, h.Lo}
 }
 
+// A change is a page that has been found to differ from what it was when the
+// list of changes began, and its hash at that time.
+type change struct {
+	page uint32
+	was  sum
+}
+
 func isZero(b []byte) bool {
 	for ; len(b) >= 8; b = b[8:] {
 		if binary.LittleEndian.Uint64(b) != 0 {
@@ -47,7 +59,12 @@ func (r *RAM) refresh() {
 	for _, p := range r.dirty {
 		page := uint64(p)
 		s := hashPage(page, r.page(page))
-		r.total = r.total.minus(r.sums[page]).plus(s)
+		was := r.sums[page]
+		if s != was && r.flags[page]&Listed == 0 {
+			r.flags[page] |= Listed
+			r.changed = append(r.changed, change{p, was})
+		}
+		r.total = r.total.minus(was).plus(s)
 		r.sums[page] = s
 		r.flags[page] |= Clean
 	}
@@ -69,6 +86,30 @@ func (r *RAM) Digest() [16]byte {
 func (r *RAM) PageDigest(page uint64) [16]byte {
 	r.refresh()
 	return r.sums[page].bytes()
+}
+
+// Changes appends the pages whose content is not what it was at the call
+// before, in ascending order, and begins a new list. Without a call before it
+// is RAM of zeros that they are compared with.
+func (r *RAM) Changes(buf []machine.PageSum) []machine.PageSum {
+	r.refresh()
+	slices.SortFunc(r.changed, func(a, b change) int { return cmp.Compare(a.page, b.page) })
+	for _, c := range r.changed {
+		r.flags[c.page] &^= Listed
+		if s := r.sums[c.page]; s != c.was {
+			buf = append(buf, machine.PageSum{Page: c.page, Sum: s.bytes()})
+		}
+	}
+	r.changed = r.changed[:0]
+	return buf
+}
+
+// Page is a copy of a page; nil if there is none.
+func (r *RAM) Page(page uint64) []byte {
+	if page >= r.Pages() {
+		return nil
+	}
+	return bytes.Clone(r.page(page))
 }
 
 // Pages is how many pages there are.

@@ -15,6 +15,8 @@ const (
 	// WriteEntry: the watcher may hold a write entry for the page. It is the
 	// watcher's hint to itself, no reason to leave the fast path.
 	WriteEntry
+	// Listed: the page is in the list that Changes returns.
+	Listed
 
 	// Watched is any flag for whose sake a store must go through Touch.
 	Watched = HasCode | IsPageTable | Clean | PreCopy

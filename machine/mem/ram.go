@@ -24,10 +24,11 @@ type RAM struct {
 	watcher Watcher
 
 	// Of the digest: the pages that are not Clean, the hash of each page as
-	// last seen, and the sum of those.
-	dirty []uint32
-	sums  []sum
-	total sum
+	// last seen, the sum of those, and the pages that are Listed.
+	dirty   []uint32
+	sums    []sum
+	total   sum
+	changed []change
 }
 
 // New returns size bytes of zeros; size is a multiple of PageSize.
