@@ -23,11 +23,18 @@ type Header struct {
 	RunID      [16]byte
 	Birth      machine.Birth
 	Start      Point // the entries follow this point; zero from power-on
+	// StartDigest is the digest of the State at Start.Pos that the log begins
+	// with, if that is a snapshot's; Birth says nothing then. Zero from power-on.
+	StartDigest machine.Digest
 }
+
+// FromSnapshot says whether the log begins with the State of a snapshot, which
+// it does not hold, and not at power-on.
+func (h *Header) FromSnapshot() bool { return h.StartDigest != machine.Digest{} }
 
 // The body of the header frame: magic, version (2 bytes), then the fields in
 // the order of the struct, numbers little-endian, the name after one byte of
-// length, Start as the head of a batch.
+// length, Start as the head of a batch, StartDigest only if it is not zero.
 func appendHeader(b []byte, h Header) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint16(append(b, logMagic...), LogVersion)
@@ -38,7 +45,11 @@ func appendHeader(b []byte, h Header) []byte {
 	b = le.AppendUint64(b, uint64(h.Birth.Clock.T0))
 	b = le.AppendUint64(b, uint64(h.Birth.Clock.I0))
 	b = le.AppendUint64(b, h.Birth.Clock.Mul)
-	return AppendPoint(b, h.Start)
+	b = AppendPoint(b, h.Start)
+	if h.FromSnapshot() {
+		b = append(b, h.StartDigest[:]...)
+	}
+	return b
 }
 
 func decodeHeader(b []byte) (Header, error) {
@@ -58,6 +69,9 @@ func decodeHeader(b []byte) (Header, error) {
 	h.Birth.RTC = f.u64()
 	h.Birth.Clock = machine.Clock{T0: machine.VTime(f.u64()), I0: machine.Icount(f.u64()), Mul: f.u64()}
 	h.Start = f.point()
+	if len(f.b) > 0 {
+		copy(h.StartDigest[:], f.take(len(h.StartDigest)))
+	}
 	if f.short || len(f.b) > 0 {
 		return h, malformed("the log's header has a wrong length")
 	}

@@ -49,8 +49,15 @@ type Config struct {
 	// OnEvent is called for every event, by the goroutine that Run is called
 	// on. It must not wait. It may be nil.
 	OnEvent func(Event)
-	// Record receives the log of a VM that runs alone. It may be nil.
+	// Restore is the path of a snapshot whose State the run begins with; empty
+	// to begin at power-on. Disks must be as they were when it was taken.
+	Restore string
+	// Record receives the log of a VM that runs alone, or what a backup
+	// receives and then does. It may be nil.
 	Record io.Writer
+	// RecordState is where a backup that records writes the snapshot that its
+	// log begins with.
+	RecordState string
 
 	// build makes the machine; the tests have a toy.
 	build func(*machine.Config, machine.Birth) (machine.Machine, error)
@@ -74,7 +81,7 @@ func (c *Config) validate() error {
 	case c.Peer != "" && c.Arbiter == "":
 		return errors.New("vm: a VM with a backup needs an arbiter: add `arbiter: file:DIRECTORY` to the spec, on storage that both hosts reach")
 	case c.Peer != "" && c.Record != nil:
-		return errors.New("vm: the log of a VM with a backup goes to the backup; record a VM that runs alone")
+		return errors.New("vm: the log of a VM with a backup goes to the backup; record there, or a VM that runs alone")
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 50 * time.Millisecond

@@ -51,9 +51,11 @@ func (r *Replica) load() {
 		return
 	}
 	r.last = state.Base
+	r.recordReceived(state)
 	r.follow.replayer = replay.NewReplayer(r.m, state.Base)
 	r.event(EventNote, "the state is complete: replaying from position %d", state.Base.Pos)
 	r.proto.StateLoaded()
+	r.recordEntries(r.follow.todo)
 	r.reportArm(r.follow.todo)
 }
 
@@ -64,6 +66,7 @@ func (r *Replica) take() {
 	f.todo = r.backup.Take(f.todo)
 	if len(f.todo) > n {
 		f.newest = r.now()
+		r.recordEntries(f.todo[n:])
 		r.reportArm(f.todo[n:])
 	}
 }

@@ -23,6 +23,7 @@ const (
 // liveState is what only a live replica needs.
 type liveState struct {
 	attached bool // the host halves are attached
+	started  bool // this replica has executed an instruction
 	pairing  bool // the State was sent: entries go to the channel
 	exit     machine.Exit
 	stop     bool // an order to stop the VM
@@ -50,10 +51,15 @@ func (r *Replica) goLive() {
 					return
 				}
 				r.attach(0, 0)
+				if r.restored != nil {
+					r.tellRestored()
+					r.reissue()
+				}
 			})
 		})
 		return
 	}
+	r.live.started = true
 	again := r.follow.unreleased(r.backup.Released())
 	heard := int64(r.heard.Sub(r.start))
 	r.attach(max(heard-r.follow.newest, 0), r.now()-max(heard, r.follow.newest))
@@ -66,6 +72,19 @@ func (r *Replica) goLive() {
 		}
 	}
 	r.out.hold(held, at)
+	r.reissue()
+	// The power-off of a guest that is off may have passed the old primary's
+	// gate, and with it the mark of what need not be sent again, without "ended"
+	// in the run record.
+	if r.live.exit = r.m.Run(r.m.Icount() + 1); r.live.exit == machine.PoweredOff {
+		r.out.powerOffAgain()
+	}
+	r.collect()
+}
+
+// reissue makes the requests of a State that came from elsewhere again, and
+// tells the network where the guest is now.
+func (r *Replica) reissue() {
 	for _, o := range r.m.Pending(nil) {
 		r.request(o)
 		if o.Port.Kind == machine.PortDisk && o.Held() {
@@ -75,13 +94,6 @@ func (r *Replica) goLive() {
 	for _, n := range r.nics {
 		n.Announce()
 	}
-	// The power-off of a guest that is off may have passed the old primary's
-	// gate, and with it the mark of what need not be sent again, without "ended"
-	// in the run record.
-	if r.live.exit = r.m.Run(r.m.Icount() + 1); r.live.exit == machine.PoweredOff {
-		r.out.powerOffAgain()
-	}
-	r.collect()
 }
 
 // attach begins to run the machine. The guest's clock last moved since ns
@@ -99,6 +111,10 @@ func (r *Replica) attach(since, lost int64) {
 // what came out.
 func (r *Replica) liveSlice() {
 	l := &r.live
+	if r.saving != nil && !r.save() {
+		r.sleep(-1)
+		return
+	}
 	if r.out.full() || r.primary != nil && r.primary.Full() {
 		r.sleep(-1)
 		return
@@ -117,7 +133,8 @@ func (r *Replica) liveSlice() {
 		return
 	}
 	before, from := r.now(), r.m.Icount()
-	if from == 0 {
+	if !l.started {
+		l.started = true
 		r.event(EventPowerOn, "power-on: run %v", r.run)
 	}
 	l.exit = r.m.Run(from + l.slice)
@@ -257,7 +274,11 @@ func (r *Replica) append(b replay.Body) replay.Seq {
 	}
 	if r.recorder != nil {
 		if err := r.recorder.Append(e); err != nil {
-			r.finish(Halted, fmt.Errorf("vm: the log cannot be written: %w", err))
+			if r.cfg.RecordState != "" {
+				r.recordLost(err)
+			} else {
+				r.finish(Halted, fmt.Errorf("vm: the log cannot be written: %w", err))
+			}
 		}
 	}
 	return e.Seq

@@ -15,6 +15,7 @@ import (
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
 	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/snapshot"
 	"github.com/lockstep-vm/lockstep/network"
 	"github.com/lockstep-vm/lockstep/replay"
 	"github.com/lockstep-vm/lockstep/storage"
@@ -40,6 +41,7 @@ type Replica struct {
 
 	ctx    context.Context // ends with Run
 	cancel context.CancelFunc
+	gone   chan struct{} // closed when Run has ended and all is written
 	tasks  sync.WaitGroup
 
 	m       machine.Machine
@@ -50,6 +52,9 @@ type Replica struct {
 
 	last     replay.Point // the newest entry
 	recorder *replay.Recorder
+	restored *snapshot.FileHeader // of a run that began with a snapshot
+	saving   *saving              // a snapshot that was asked for; the guest stands still
+	writing  bool                 // a snapshot is being written
 	live     liveState
 	follow   followState
 
@@ -76,7 +81,7 @@ func newReplica(cfg Config) (*Replica, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg, start: time.Now(), box: newMailbox()}
+	r := &Replica{cfg: cfg, start: time.Now(), box: newMailbox(), gone: make(chan struct{})}
 	if _, err := rand.Read(r.self[:]); err != nil {
 		return nil, fmt.Errorf("vm: %w", err)
 	}
@@ -107,6 +112,12 @@ func PowerOn(cfg Config) (*Replica, error) {
 func Follow(cfg Config) (*Replica, error) {
 	if cfg.Listen == "" {
 		return nil, errors.New("vm: a backup needs an address to listen on")
+	}
+	if cfg.Restore != "" {
+		return nil, errors.New("vm: a backup gets its State from the primary; restore the snapshot there")
+	}
+	if cfg.Record != nil && cfg.RecordState == "" {
+		return nil, errors.New("BUG: vm: a backup that records needs a file for the State")
 	}
 	if cfg.Arbiter == "" {
 		return nil, errors.New("vm: a backup needs an arbiter: add `arbiter: file:DIRECTORY` to the spec, the same as at the primary")
@@ -181,8 +192,17 @@ func (r *Replica) Addr() string {
 	return r.end.Addr().String()
 }
 
-// powerOn begins a run and builds the machine in its first state (R15).
+// powerOn builds the machine in its first state and begins a run (R15).
 func (r *Replica) powerOn() error {
+	birth := machine.Birth{RTC: uint64(time.Now().UnixNano()), Clock: machine.Clock{Mul: firstMul}}
+	if _, err := rand.Read(birth.Seed[:]); err != nil {
+		return fmt.Errorf("vm: %w", err)
+	}
+	// First: what cannot run does not begin a run.
+	head, err := r.firstState(birth)
+	if err != nil {
+		return err
+	}
 	r.run = ft.Run{Ordinal: 1}
 	if r.arb != nil {
 		run, err := r.arb.BeginRun(r.cfg.Name, r.self, r.cfg.Force)
@@ -203,25 +223,13 @@ func (r *Replica) powerOn() error {
 		r.run.Ordinal = uint64(time.Now().UnixNano())
 		copy(r.run.ID[:], r.self[:])
 	}
-	birth := machine.Birth{RTC: uint64(time.Now().UnixNano()), Clock: machine.Clock{Mul: firstMul}}
-	if _, err := rand.Read(birth.Seed[:]); err != nil {
-		return fmt.Errorf("vm: %w", err)
-	}
-	m, err := r.cfg.build(r.cfg.Machine, birth)
-	if err != nil {
-		return err
-	}
-	r.m = m
 	if r.cfg.Record != nil {
-		r.recorder, err = replay.NewRecorder(r.cfg.Record, replay.Header{
-			VM: r.cfg.Name, ConfigHash: r.cfg.Machine.Hash(), RunOrdinal: r.run.Ordinal, RunID: r.run.ID, Birth: birth,
-		})
-		if err != nil {
+		head.RunOrdinal, head.RunID = r.run.Ordinal, r.run.ID
+		if r.recorder, err = replay.NewRecorder(r.cfg.Record, head); err != nil {
 			return fmt.Errorf("vm: %w", err)
 		}
 	}
-	pc := r.cfg.protocol(r.run, r.self)
-	r.proto = ft.NewPrimary(pc)
+	r.proto = ft.NewPrimary(r.cfg.protocol(r.run, r.self))
 	return nil
 }
 
@@ -278,7 +286,7 @@ func (r *Replica) stop() {
 	switch {
 	case r.running():
 		r.live.stop = true
-	case r.proto != nil && r.proto.Live() && r.m.Icount() == 0:
+	case r.proto != nil && r.proto.Live() && !r.live.started:
 		r.neverRan(Ended, nil)
 	default:
 		r.finish(Gone, nil)
@@ -352,6 +360,7 @@ func (r *Replica) close() {
 		_ = r.recorder.End()
 	}
 	r.tasks.Wait()
+	close(r.gone)
 }
 
 // sleep waits until something arrives, the next tick, or for at most d ns if d
