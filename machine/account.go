@@ -14,6 +14,8 @@ type Account struct {
 	// Pages are the hashes of the pages of RAM whose content is not what it was
 	// at the Account before, at Load or at power-on. Ascending.
 	Pages []PageSum
+	// Base is the address of page 0.
+	Base GPA
 }
 
 // Register is a register of the hart by name.
@@ -27,6 +29,13 @@ type PartSum struct {
 	Name string
 	Sum  [16]byte
 }
+
+// HartPart is the name of the part that covers what Registers covers, so that
+// a part of a hart's State which is no register is covered too.
+const HartPart = "hart"
+
+// PageSize is that of the pages of an Account, in bytes.
+const PageSize = 4096
 
 // PageSum is the hash of a page of RAM, counted from the start of RAM.
 type PageSum struct {

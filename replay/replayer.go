@@ -6,20 +6,6 @@ import (
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
-// Divergence is the error for a machine that does not do what the log says it
-// did. Its State must not go live (R8).
-type Divergence struct {
-	Seq  Seq            // entry that found it
-	Pos  machine.Icount // position of the machine
-	What string         // what differs
-	Log  string         // its value in the log
-	Here string         // its value in this machine
-}
-
-func (d *Divergence) Error() string {
-	return fmt.Sprintf("replay: divergence at position %d, entry %d: %s is %s in the log and %s here", d.Pos, d.Seq, d.What, d.Log, d.Here)
-}
-
 // Compared counts what a Replayer has compared without finding a difference.
 type Compared struct{ Markers, Digests uint64 }
 
@@ -27,7 +13,8 @@ type Compared struct{ Markers, Digests uint64 }
 // to its caller, who collects them by Machine.Outputs.
 type Replayer struct {
 	m        machine.Machine
-	last     Point // the last entry that is done
+	last     Point          // the last entry that is done
+	agreed   machine.Icount // where State was last seen to agree with the log's
 	compared Compared
 	err      error // sticks: the machine's State cannot be trusted after it
 }
@@ -35,7 +22,7 @@ type Replayer struct {
 // NewReplayer replays the entries after start into m. It is a mistake of the
 // caller if m is not at a position at or after start.Pos.
 func NewReplayer(m machine.Machine, start Point) *Replayer {
-	return &Replayer{m: m, last: start}
+	return &Replayer{m: m, last: start, agreed: start.Pos}
 }
 
 // Last is the last entry that was replayed.
@@ -120,9 +107,13 @@ func (r *Replayer) apply(e Entry) error {
 		}
 		r.compared.Markers++
 	case DigestCheck:
-		if d := r.m.Digest(); d != b.Digest {
-			return r.differ(e, "the digest", b.Digest, d)
+		a := r.m.Account()
+		if a.Digest != b.Digest {
+			d := r.differ(e, "the digest", b.Digest, a.Digest)
+			d.account = &a
+			return d
 		}
+		r.agreed = e.Pos
 		r.compared.Digests++
 	case Horizon, Arm:
 	default:
@@ -132,7 +123,7 @@ func (r *Replayer) apply(e Entry) error {
 }
 
 func (r *Replayer) differ(e Entry, what string, log, here any) *Divergence {
-	return &Divergence{Seq: e.Seq, Pos: r.m.Icount(), What: what, Log: fmt.Sprint(log), Here: fmt.Sprint(here)}
+	return &Divergence{Seq: e.Seq, Pos: r.m.Icount(), Since: r.agreed, What: what, Log: fmt.Sprint(log), Here: fmt.Sprint(here)}
 }
 
 func markString(m machine.Mark) string {

@@ -13,7 +13,7 @@ import (
 
 // Account implements machine.Machine.
 func (b *Board) Account() machine.Account {
-	a := machine.Account{Pos: b.Icount(), Digest: b.Digest(), Registers: b.registers()}
+	a := machine.Account{Pos: b.Icount(), Digest: b.Digest(), Registers: b.registers(), Base: mem.Base}
 	part := func(name string, save func(e *snapshot.Encoder)) {
 		e := snapshot.NewEncoder(b.enc[:0])
 		save(e)
@@ -21,7 +21,7 @@ func (b *Board) Account() machine.Account {
 		a.Devices = append(a.Devices, machine.PartSum{Name: name, Sum: xxh3.Hash128(b.enc).Bytes()})
 	}
 	part("board", b.saveBoard)
-	part("hart", b.hart.Save)
+	part(machine.HartPart, b.hart.Save)
 	for i, d := range b.devices {
 		part(b.deviceName(i), d.SaveState)
 	}
