@@ -32,14 +32,15 @@ type Env struct {
 }
 
 type commands struct {
-	Demo    demoCommand    `cmd:"" help:"Fetch and build a guest, run it in lockstep, kill one side, show what happened."`
-	Run     runCommand     `cmd:"" help:"Power a VM on: alone, or as the primary of a protected pair (--backup)."`
-	Backup  backupCommand  `cmd:"" help:"Be the backup of a VM: wait for its primary, replay, go live when the primary is lost."`
-	Switch  switchCommand  `cmd:"" help:"Run the virtual switch: user-mode network, DHCP, NAT, port forwards."`
-	Image   imageCommand   `cmd:"" help:"Build or show the guest image that the demo uses."`
-	Replay  replayCommand  `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
-	Bench   benchCommand   `cmd:"" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Demo     demoCommand     `cmd:"" help:"Fetch and build a guest, run it in lockstep, kill one side, show what happened."`
+	Run      runCommand      `cmd:"" help:"Power a VM on: alone, or as the primary of a protected pair (--backup)."`
+	Backup   backupCommand   `cmd:"" help:"Be the backup of a VM: wait for its primary, replay, go live when the primary is lost."`
+	Switch   switchCommand   `cmd:"" help:"Run the virtual switch: user-mode network, DHCP, NAT, port forwards."`
+	Image    imageCommand    `cmd:"" help:"Build or show the guest image that the demo uses."`
+	Replay   replayCommand   `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
+	Snapshot snapshotCommand `cmd:"" help:"Show a snapshot that run --save wrote."`
+	Bench    benchCommand    `cmd:"" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // Main runs one command and returns its exit code.

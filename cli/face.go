@@ -7,8 +7,11 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"os/signal"
+	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/lockstep-vm/lockstep/cli/control"
@@ -24,7 +27,8 @@ type face struct {
 	env Env
 	lineWriter
 
-	out *control.Writer // --control; nil without
+	out    *control.Writer // --control; nil without
+	saveTo string          // --save; may be empty
 }
 
 func newFace(env Env, controlled bool) *face {
@@ -59,6 +63,9 @@ func (f *face) event(e vm.Event) {
 // attach connects the replica to its input; the function that it returns
 // disconnects. end stops the replica.
 func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach func()) {
+	if f.saveTo != "" {
+		go f.saveOnSignal(ctx, r)
+	}
 	if f.out != nil {
 		f.out.Write(control.Line{Address: r.Addr()})
 		go f.obey(r)
@@ -79,11 +86,31 @@ func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach fu
 	if fd := int(f.env.Stdin.Fd()); term.IsTerminal(fd) {
 		if old, err := term.MakeRaw(fd); err == nil {
 			restore = func() { _ = term.Restore(fd, old) }
-			f.say("the terminal is the guest's console; Ctrl-A x ends the VM, Ctrl-A Ctrl-A sends Ctrl-A")
+			f.say("the terminal is the guest's console; Ctrl-A x ends the VM, Ctrl-A s saves a snapshot, Ctrl-A Ctrl-A sends Ctrl-A")
 		}
 	}
-	go typeConsole(f.env.Stdin, r, end)
+	go typeConsole(f.env.Stdin, r, keys{
+		'x': func() bool { end(); return false },
+		's': func() bool { go f.save(r, f.saveTo); return true },
+	})
 	return restore
+}
+
+// save writes a snapshot; the replica tells how it went.
+func (f *face) save(r *vm.Replica, path string) { _, _ = r.Save(path) }
+
+func (f *face) saveOnSignal(ctx context.Context, r *vm.Replica) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGUSR1)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+			f.save(r, f.saveTo)
+		}
+	}
 }
 
 // obey carries out the commands of the program that controls this one, and ends
@@ -91,7 +118,9 @@ func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach fu
 func (f *face) obey(r *vm.Replica) {
 	lines := bufio.NewScanner(os.NewFile(control.Commands, "commands"))
 	for lines.Scan() {
-		if lines.Text() == control.ResetStatistics {
+		if path, ok := strings.CutPrefix(lines.Text(), control.Save); ok {
+			go f.save(r, path)
+		} else if lines.Text() == control.ResetStatistics {
 			r.ResetStatistics()
 		}
 	}
@@ -115,8 +144,11 @@ func (f *face) report(ctx context.Context, r *vm.Replica) {
 // escape is Ctrl-A, which introduces commands to lockstep itself.
 const escape = 1
 
+// keys are what the keys after the escape do; false when the input ends with it.
+type keys map[byte]func() (more bool)
+
 // typeConsole passes the terminal's input to the guest.
-func typeConsole(in io.Reader, r *vm.Replica, end func()) {
+func typeConsole(in io.Reader, r *vm.Replica, after keys) {
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return
@@ -129,22 +161,24 @@ func typeConsole(in io.Reader, r *vm.Replica, end func()) {
 		if err != nil {
 			return
 		}
-		keys := make([]byte, 0, n)
+		typed := make([]byte, 0, n)
 		for _, c := range buf[:n] {
 			switch {
-			case escaped && (c == 'x' || c == 'X'):
-				end()
-				return
+			case escaped && after[c|0x20] != nil:
+				escaped = false
+				if !after[c|0x20]() {
+					return
+				}
 			case escaped && c == escape, !escaped && c != escape:
-				keys = append(keys, c)
+				typed = append(typed, c)
 				escaped = false
 			default:
 				escaped = !escaped
 			}
 		}
-		if len(keys) > 0 && !r.Type(session, offset, keys) {
+		if len(typed) > 0 && !r.Type(session, offset, typed) {
 			return
 		}
-		offset += uint64(len(keys))
+		offset += uint64(len(typed))
 	}
 }

@@ -20,6 +20,7 @@ type hostFlags struct {
 	Spec      string `arg:"" type:"path" help:"The VM's spec (YAML)."`
 	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
 	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
+	Save      string `type:"path" placeholder:"FILE" help:"Where Ctrl-A s on the terminal and the signal SIGUSR1 write a snapshot of the running VM; the VM goes on. A file of that name is replaced. Without it Ctrl-A s writes NAME-POSITION.snapshot here, and SIGUSR1 ends this process as ever."`
 	Profile   string `type:"path" hidden:"" help:"Write a CPU profile of this process to a file."`
 	Control   bool   `hidden:"" help:"Read commands from file descriptor 3 and write events and status to 4, as JSON lines; end when 3 is closed."`
 }
@@ -29,12 +30,14 @@ type runCommand struct {
 	Backup   string `placeholder:"HOST:PORT" help:"Address of the backup. The VM waits for it, its gate closed, and then runs protected."`
 	Listen   string `placeholder:"HOST:PORT" default:"127.0.0.1:0" help:"Address of this side's end of the logging channel, which the backup dials back to resume."`
 	TakeOver bool   `help:"Power on although the last run is not recorded as ended. Only after you have made sure, on both hosts, that no process of that run is left: two live copies of one VM destroy its disks."`
+	Restore  string `type:"path" placeholder:"FILE" help:"Begin the run with the State of a snapshot instead of a boot. The raw images of the disks must be those of that moment."`
 	Record   string `type:"path" placeholder:"FILE" help:"Write the log of a VM that runs alone, for lockstep replay."`
 }
 
 type backupCommand struct {
 	hostFlags
 	Listen string `required:"" placeholder:"HOST:PORT" help:"Address to wait on for the primary."`
+	Record string `type:"path" placeholder:"FILE" help:"Write the log that this backup receives, and what it does after it has gone live, for lockstep replay --from: the State that the log begins with goes to FILE.snapshot."`
 }
 
 func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
@@ -42,7 +45,7 @@ func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Force = c.TakeOver
+	cfg.Force, cfg.Restore = c.TakeOver, c.Restore
 	if c.Backup != "" {
 		if c.Insecure && c.Advertise == "" && !loopback(c.Backup) && loopback(c.Listen) {
 			return refused(fmt.Errorf("the backup at %s could not dial back to %s, which only this host reaches: give --listen HOST:PORT with an address that the backup's host reaches", c.Backup, c.Listen))
@@ -60,12 +63,20 @@ func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
 	return c.drive(ctx, env, cfg, vm.PowerOn)
 }
 
-func (c *backupCommand) Run(ctx context.Context, env Env) error {
+func (c *backupCommand) Run(ctx context.Context, env Env) (err error) {
 	cfg, err := c.config()
 	if err != nil {
 		return err
 	}
 	cfg.Listen = c.Listen
+	if c.Record != "" {
+		f, err := os.Create(c.Record)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		cfg.Record, cfg.RecordState = f, c.Record+".snapshot"
+	}
 	return c.drive(ctx, env, cfg, vm.Follow)
 }
 
@@ -120,6 +131,7 @@ func (h *hostFlags) drive(ctx context.Context, env Env, cfg vm.Config, begin fun
 		defer pprof.StopCPUProfile()
 	}
 	face := newFace(env, h.Control)
+	face.saveTo = h.Save
 	cfg.Console, cfg.OnEvent = face.console(), face.event
 	r, err := begin(cfg)
 	if err != nil {

@@ -22,6 +22,10 @@ const (
 // ResetStatistics is the command that starts a replica's statistics anew.
 const ResetStatistics = "reset-statistics"
 
+// Save, followed by a path, is the command that writes a snapshot of the VM. An
+// event tells how it went.
+const Save = "save "
+
 // Line is one line of a child: one of its fields is set.
 type Line struct {
 	Event    *vm.Event            `json:"event,omitempty"`
