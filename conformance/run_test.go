@@ -53,6 +53,8 @@ func runHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, d
 	h := hart.New(ram, env, opt)
 	env.h = h
 	h.Reset(ramBase, rv64.MachineMode, 0, 0)
+	h.OpenPMP()
+	h.Menvcfg = rv64.EnvADUE
 	h.SetMtimecmp(0) // as QEMU's after a reset: MTIP shows
 	for until := cut; ; until += cut {
 		exit := h.Run(until)

@@ -112,6 +112,7 @@ func runUser(t *testing.T, image []byte) ([]byte, uint64) {
 	h := hart.New(ram, env, hart.Options{})
 	env.h = h
 	h.Reset(slotBase+code, rv64.User, 0, 0)
+	h.OpenPMP()
 	h.Mstatus = 1 << 13 // FS: initial
 	// Any trap ends the run.
 	p := asm.New(ramBase)

@@ -221,6 +221,7 @@ func (b *Board) enterKernel() {
 	h.Mideleg = 1<<rv64.SSIP | 1<<rv64.STIP | 1<<rv64.SEIP
 	h.Mcounteren = 7 // cycle, time, instret
 	h.Scounteren = 7 // as firmware leaves it: programs read time in user mode
+	h.OpenPMP()
 	h.Menvcfg = rv64.EnvSTCE | rv64.EnvADUE
 }
 

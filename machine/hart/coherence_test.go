@@ -219,7 +219,7 @@ func TestInstructionAcrossPages(t *testing.T) {
 		want(t, "first", w.X[asm.A1], 5)
 		want(t, "patched", w.X[asm.A0], 9)
 
-		w.Reset(0x5ffe, rv64.Supervisor, 0, 0)
+		w.restart(0x5ffe, rv64.Supervisor)
 		w.pageTables()
 		w.Mtvec = base + 0x2000
 		w.put(base+0x2000, finish)

@@ -22,7 +22,7 @@ const (
 	counterMask = 7 // cycle, time, instret
 	inhibitMask = 5 // cycle, instret
 	senvcfgMask = rv64.EnvFIOM | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
-	menvcfgMask = senvcfgMask | rv64.EnvSTCE
+	menvcfgMask = senvcfgMask | rv64.EnvADUE | rv64.EnvSTCE
 
 	misaValue = 2<<62 | 1<<0 /* A */ | 1<<('B'-'A') | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
 		1<<('I'-'A') | 1<<('M'-'A') | 1<<('S'-'A') | 1<<('U'-'A')
@@ -132,8 +132,7 @@ func (h *Hart) readMachineCSR(c rv64.CSR) (v uint64, ok bool) {
 	case rv64.MCOUNTEREN:
 		return h.Mcounteren, true
 	case rv64.MENVCFG:
-		// The walker sets A and D, always: ADUE is fixed at one.
-		return h.Menvcfg | rv64.EnvADUE, true
+		return h.Menvcfg, true
 	case rv64.MCOUNTINHIBIT:
 		return h.Mcountinhibit, true
 	case rv64.MSCRATCH:
@@ -151,21 +150,19 @@ func (h *Hart) readMachineCSR(c rv64.CSR) (v uint64, ok bool) {
 	case rv64.MINSTRET:
 		return h.counter(h.Instret, 2), true
 	}
+	if v, ok := h.readPMP(c); ok {
+		return v, true
+	}
 	return 0, readsZero(c, h.Priv)
 }
 
-// readsZero: registers that exist and are fixed at zero. No PMP entry is
-// implemented, so that memory protection never applies (privileged spec 3.7.1:
-// zero, 16 or 64 entries), and no event counter counts.
+// readsZero: registers that exist and are fixed at zero. No event counter
+// counts.
 func readsZero(c rv64.CSR, priv uint8) bool {
-	switch {
-	case c >= rv64.PMPCFG0 && c <= rv64.PMPCFG15:
-		return c&1 == 0 // odd ones exist for RV32 only
-	case c >= rv64.HPMCOUNTER3 && c <= rv64.HPMCOUNTER31:
+	if c >= rv64.HPMCOUNTER3 && c <= rv64.HPMCOUNTER31 {
 		return priv == rv64.MachineMode // never enabled below
 	}
-	return c >= rv64.PMPADDR0 && c <= rv64.PMPADDR63 ||
-		c >= rv64.MHPMEVENT3 && c <= rv64.MHPMEVENT31 ||
+	return c >= rv64.MHPMEVENT3 && c <= rv64.MHPMEVENT31 ||
 		c >= rv64.MHPMCOUNTER3 && c <= rv64.MHPMCOUNTER31
 }
 
@@ -258,6 +255,8 @@ func (h *Hart) writeMachineCSR(c rv64.CSR, v uint64) {
 		h.Cycle = h.counterBase(v, 0)
 	case rv64.MINSTRET:
 		h.Instret = h.counterBase(v, 2)
+	default:
+		h.writePMP(c, v)
 	}
 }
 

@@ -74,6 +74,7 @@ type Hart struct {
 
 	tlb  tlb
 	code codeCache
+	pmp  protection
 }
 
 // New makes a hart in its reset state at PC 0. The RAM belongs to this hart
@@ -98,7 +99,7 @@ func New(ram *mem.RAM, env Env, opt Options) *Hart {
 // kept (devices own them); timers are disarmed.
 //
 // A board without firmware then sets up what firmware would: delegation,
-// counter enables, menvcfg.
+// counter enables, menvcfg, and OpenPMP.
 func (h *Hart) Reset(pc uint64, priv uint8, a0, a1 uint64) {
 	h.State = State{
 		PC: pc, Priv: priv, Icount: h.Icount, Clock: h.Clock, Lines: h.Lines,
@@ -125,6 +126,7 @@ func (h *Hart) Run(until machine.Icount) machine.Exit {
 		if h.Icount >= until {
 			return machine.Reached
 		}
+		h.refreshPMP()
 		h.refreshContext()
 		if h.timersStale || h.Icount >= h.deadline {
 			h.refreshTimers()
@@ -174,6 +176,7 @@ func (h *Hart) DropCaches() {
 		}
 	}
 	h.dropCode()
+	h.refreshPMP()
 	h.refreshContext()
 	h.timersStale = true
 }

@@ -40,9 +40,17 @@ func newWorld(opt hart.Options) *world { return newLargeWorld(opt, ramSize) }
 func newLargeWorld(opt hart.Options, size uint64) *world {
 	w := &world{ram: mem.New(size)}
 	w.Hart = hart.New(w.ram, w, opt)
-	w.Reset(base, rv64.MachineMode, 0, 0)
+	w.restart(base, rv64.MachineMode)
 	w.SetClock(machine.Clock{Mul: 1 << 32}) // a tick an instruction
 	return w
+}
+
+// restart resets the hart to a mode, with what a board without firmware does
+// for the modes below M.
+func (w *world) restart(pc uint64, priv uint8) {
+	w.Reset(pc, priv, 0, 0)
+	w.OpenPMP()
+	w.Menvcfg = rv64.EnvADUE
 }
 
 func (w *world) Load(gpa machine.GPA, size uint8) (uint64, bool) {

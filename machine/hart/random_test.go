@@ -52,7 +52,7 @@ func randomWorld(seed uint64, opt hart.Options) *world {
 	w.put(trapBase, func(p *asm.Program) { trapHandler(p, r) })
 	w.Mtvec, w.Stvec = trapBase, trapBase+0x400
 	w.put(trapBase+0x400, func(p *asm.Program) { p.EBREAK() })
-	w.Menvcfg, w.Mcounteren, w.Scounteren = rv64.EnvSTCE, 7, 7
+	w.Menvcfg, w.Mcounteren, w.Scounteren = rv64.EnvSTCE|rv64.EnvADUE, 7, 7
 	w.PC = trapBase
 	w.SetClock(machine.Clock{Mul: r.Uint64N(1 << 33)})
 	return w

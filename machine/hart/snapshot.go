@@ -42,6 +42,12 @@ func (h *Hart) Save(e *snapshot.Encoder) {
 	for _, v := range s.csrs() {
 		e.U64(*v)
 	}
+	for _, v := range s.Pmpaddr {
+		e.U64(v)
+	}
+	for _, v := range s.Pmpcfg {
+		e.U8(v)
+	}
 	e.U8(s.Fflags)
 	e.U8(s.Frm)
 }
@@ -70,6 +76,12 @@ func (h *Hart) Load(d *snapshot.Decoder) error {
 	s.Stimecmp = machine.VTime(d.U64())
 	for _, v := range s.csrs() {
 		*v = d.U64()
+	}
+	for i := range s.Pmpaddr {
+		s.Pmpaddr[i] = d.U64()
+	}
+	for i := range s.Pmpcfg {
+		s.Pmpcfg[i] = d.U8()
 	}
 	s.Fflags = d.U8()
 	s.Frm = d.U8()
@@ -105,11 +117,23 @@ func (h *Hart) validate(s *State) error {
 	case s.Medeleg&^medelegMask != 0 || s.Mideleg&^midelegMask != 0 || s.Mie&^uint64(mieMask) != 0 ||
 		s.Mip&^uint64(midelegMask) != 0 || s.Lines&^uint64(mieMask) != 0:
 		return errors.New("hart: damaged snapshot: impossible interrupt or delegation bits")
+	case !legalPMPState(s):
+		return errors.New("hart: damaged snapshot: impossible registers of PMP")
 	case s.Fflags > 31 || s.Frm > 7:
 		return errors.New("hart: damaged snapshot: impossible fcsr")
 	case s.Mcounteren&^counterMask != 0 || s.Scounteren&^counterMask != 0 ||
-		s.Mcountinhibit&^inhibitMask != 0 || s.Menvcfg&^uint64(menvcfgMask|rv64.EnvADUE) != 0 || s.Senvcfg&^uint64(senvcfgMask) != 0:
+		s.Mcountinhibit&^inhibitMask != 0 || s.Menvcfg&^uint64(menvcfgMask) != 0 || s.Senvcfg&^uint64(senvcfgMask) != 0 ||
+		s.Menvcfg&rv64.EnvCBIE == 2<<4 || s.Senvcfg&rv64.EnvCBIE == 2<<4:
 		return errors.New("hart: damaged snapshot: impossible counter or environment bits")
 	}
 	return nil
+}
+
+func legalPMPState(s *State) bool {
+	for i := range s.Pmpcfg {
+		if s.Pmpcfg[i] != legalPMP(s.Pmpcfg[i]) || s.Pmpaddr[i]&^uint64(pmpAddrMask) != 0 {
+			return false
+		}
+	}
+	return true
 }

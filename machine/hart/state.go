@@ -53,6 +53,10 @@ type State struct {
 	// Fflags and Frm make up fcsr.
 	Fflags uint8
 	Frm    uint8
+	// Pmpcfg and Pmpaddr are the entries of PMP. Of pmpaddr bits 8 to 0 are
+	// zeros, whatever reads show.
+	Pmpcfg  [pmpEntries]uint8
+	Pmpaddr [pmpEntries]uint64
 	// Cycle and Instret are what is added to Icount when the counter is read,
 	// or the counter itself while mcountinhibit stops it.
 	Cycle   uint64

@@ -44,15 +44,18 @@ type tlb struct {
 }
 
 // A translation context is the part of the state that decides, beside the page
-// tables, what an access may do: address space, then three bits.
+// tables and PMP, what an access may do: address space, then three bits.
 const (
 	contextMXR   = 1
 	contextSUM   = 2
 	contextUser  = 4
 	contextShift = 3
-	// contextBare is the context without translation. Space numbers start
-	// at 1 so that no tag is 0.
-	contextBare = 1 << contextShift
+	// contextBare is the context of M, without translation, and contextLower
+	// that of lower modes without it: PMP tells them apart. Their space is 1,
+	// so that no tag is 0; those of page tables follow.
+	contextBare  = 1 << contextShift
+	contextLower = contextBare | contextUser
+	contextFirst = 2 << contextShift
 )
 
 // refreshContext works out the contexts of fetches and of data accesses. It
@@ -64,7 +67,7 @@ func (h *Hart) refreshContext() {
 		priv = h.mpp()
 	}
 	h.dataContext = h.contextOf(priv)
-	if h.dataContext != contextBare {
+	if h.dataContext >= contextFirst {
 		if h.Mstatus&rv64.StatusSUM != 0 {
 			h.dataContext |= contextSUM
 		}
@@ -76,8 +79,11 @@ func (h *Hart) refreshContext() {
 }
 
 func (h *Hart) contextOf(priv uint8) uint64 {
-	if priv == rv64.MachineMode || h.Satp>>60 == satpBare {
+	if priv == rv64.MachineMode {
 		return contextBare
+	}
+	if h.Satp>>60 == satpBare {
+		return contextLower
 	}
 	if root := h.Satp &^ satpASID; root != h.tlb.root {
 		h.tlb.root, h.tlb.space = root, h.spaceOf(root)

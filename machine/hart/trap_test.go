@@ -130,7 +130,7 @@ func TestWFITraps(t *testing.T) {
 func TestTimerIsExact(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		start := func() {
-			w.Reset(base, rv64.Supervisor, 0, 0)
+			w.restart(base, rv64.Supervisor)
 			w.Icount = 0
 			w.Menvcfg, w.Mideleg, w.Mie = rv64.EnvSTCE, 1<<rv64.STIP, 1<<rv64.STIP
 			w.Mcounteren = 7

@@ -23,6 +23,11 @@ func (a access) accessFault() rv64.Cause {
 	return [3]rv64.Cause{rv64.InstructionAccessFault, rv64.LoadAccessFault, rv64.StoreAccessFault}[a]
 }
 
+// need is what PMP must grant. An AMO is a store: W never comes without R.
+func (a access) need() uint8 {
+	return [3]uint8{rv64.PMPX, rv64.PMPR, rv64.PMPW}[a]
+}
+
 // Modes and fields of satp (privileged spec 12.1.11).
 const (
 	satpBare = 0
@@ -56,11 +61,15 @@ type mapping struct {
 	set   uint64    // A and D bits that the access is yet to set
 }
 
-// walk translates va in a context (privileged spec 12.3.2). It changes
-// nothing: A and D are set by commit, once the access is known to succeed.
+// walk translates va in a context (privileged spec 12.3.2) and asks PMP, for
+// an access within one page. It changes nothing: A and D are set by commit,
+// once the access is known to succeed.
+//
+// Page tables are read and written as S does, whatever the mode of the access.
 func (h *Hart) walk(va, context uint64, a access) (m mapping, fault rv64.Cause, ok bool) {
-	if context == contextBare {
-		return mapping{gpa: machine.GPA(va)}, 0, true
+	if context < contextFirst {
+		m.gpa = machine.GPA(va)
+		return m, a.accessFault(), h.pmp.allows(m.gpa, context == contextBare, a.need())
 	}
 	level := uint8(h.Satp>>60-satpSv39) + 2 // of the root
 	if unused := 64 - slotBits(level) - 9; int64(va)<<unused>>unused != int64(va) {
@@ -69,7 +78,7 @@ func (h *Hart) walk(va, context uint64, a access) (m mapping, fault rv64.Cause, 
 	table := machine.GPA(h.Satp & satpPPN << mem.PageShift)
 	for ; ; level-- {
 		at := table + machine.GPA(va>>slotBits(level)&511<<3)
-		if !h.ram.Contains(at, 8) {
+		if !h.ram.Contains(at, 8) || !h.pmp.allows(at, false, rv64.PMPR) {
 			return m, a.accessFault(), false
 		}
 		m.ptes[m.depth] = uint64(at - mem.Base)
@@ -90,7 +99,17 @@ func (h *Hart) walk(va, context uint64, a access) (m mapping, fault rv64.Cause, 
 			if a == accessStore {
 				m.set = (pteA | pteD) &^ pte
 			}
-			return m, 0, true
+			if m.set != 0 {
+				// No cached translation derives from ADUE: there is one only
+				// where nothing is left to set.
+				if h.Menvcfg&rv64.EnvADUE == 0 {
+					return m, a.pageFault(), false
+				}
+				if !h.pmp.allows(at, false, rv64.PMPW) {
+					return m, a.accessFault(), false
+				}
+			}
+			return m, a.accessFault(), h.pmp.allows(m.gpa, false, a.need())
 		}
 		if level == 0 || pte&(pteU|pteA|pteD) != 0 {
 			return m, a.pageFault(), false

@@ -50,6 +50,7 @@ const (
 	MTVAL         CSR = 0x343
 	MIP           CSR = 0x344
 	PMPCFG0       CSR = 0x3A0
+	PMPCFG2       CSR = 0x3A2
 	PMPCFG15      CSR = 0x3AF
 	PMPADDR0      CSR = 0x3B0
 	PMPADDR63     CSR = 0x3EF
@@ -88,6 +89,18 @@ const (
 	EnvCBZE  uint64 = 1 << 7 // cbo.zero
 	EnvADUE  uint64 = 1 << 61
 	EnvSTCE  uint64 = 1 << 63
+)
+
+// Fields of a byte of pmpcfg (privileged spec 3.7.1).
+const (
+	PMPR     uint8 = 1 << 0
+	PMPW     uint8 = 1 << 1
+	PMPX     uint8 = 1 << 2
+	PMPA     uint8 = 3 << 3 // address matching; 0 is OFF
+	PMPTOR   uint8 = 1 << 3
+	PMPNA4   uint8 = 2 << 3
+	PMPNAPOT uint8 = 3 << 3
+	PMPL     uint8 = 1 << 7
 )
 
 // Privilege modes.
