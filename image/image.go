@@ -14,7 +14,8 @@ import (
 // Names of images. All have the stock Debian kernel and a busybox userland.
 const (
 	Demo   = "demo"   // what the demo runs: a Redis-compatible server on TCP port 6379
-	Stress = "stress" // many kernel modules, no server: for tests, and small
+	Small  = "small"  // no server, no file system: 64 MiB of memory suffice
+	Stress = "stress" // no server, but many kernel modules to insert and remove
 	Node   = "node"   // Node.js; wants 384 MiB of memory
 )
 

@@ -16,26 +16,28 @@ type recipe struct {
 	// packages go in whole, but for documentation, with the libraries that
 	// their programs need.
 	packages []string
-	modules  []string
+	// modules are the kernel modules, in the order in which they are inserted.
+	modules []string
 }
 
 // recipes are the images that can be built, by name.
 var recipes = map[string]recipe{
 	Demo:   {server: []string{"redis-server", "valkey-server"}, modules: guestModules},
+	Small:  {modules: virtioModules},
 	Stress: {modules: stressModules},
 	Node: {
 		// The last ones are parts of Node.js that Debian has in packages of their own.
 		packages: []string{"nodejs", "node-acorn", "node-cjs-module-lexer", "node-minimatch", "node-undici"},
-		modules:  guestModules,
+		modules:  virtioModules,
 	},
 }
 
-// guestModules are the kernel modules of every guest, in the order in which
-// they are inserted when all are wanted.
-var guestModules = []string{
-	"virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng",
-	"crc32c_generic", "libcrc32c", "crc16", "mbcache", "jbd2", "ext4",
-}
+// virtioModules are the drivers that every guest wants, in the order in which
+// they are inserted.
+var virtioModules = []string{"virtio_mmio", "virtio_blk", "failover", "net_failover", "virtio_net", "virtio-rng"}
+
+// guestModules have a file system beside them.
+var guestModules = slices.Concat(virtioModules, []string{"crc32c_generic", "libcrc32c", "crc16", "mbcache", "jbd2", "ext4"})
 
 // stressModules are there to be inserted and removed. Those whose names begin
 // with test_ patch or compile kernel code and check it themselves.
