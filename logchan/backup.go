@@ -1,6 +1,7 @@
 package logchan
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -32,6 +33,10 @@ type Backup struct {
 	last     replay.Point // last entry received
 	mailbox  []replay.Entry
 	held     int // bytes in mailbox
+
+	inquired replay.Seq // entry of Inquire; 0 before
+	answered bool
+	parts    []byte // of the answer
 }
 
 // entryCost is what an entry in the mailbox is counted as, besides its bytes.
@@ -147,7 +152,7 @@ func (b *Backup) acknowledge(c *conn, echo uint64) {
 	a := ack{epoch: b.link.epoch, seq: b.last.Seq, executed: machine.Icount(b.executed.Load()), echo: echo}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || b.inquired != 0 {
 		return
 	}
 	c.answer = &a // replaces one that could not be sent yet: acknowledgements are cumulative
@@ -161,6 +166,10 @@ func (b *Backup) fill(c *conn) {
 		c.add(replay.FrameAck, c.answer.append(nil))
 		c.answer = nil
 	}
+	if c.inquiry != 0 {
+		c.add(replay.FrameInquiry, binary.AppendUvarint(nil, uint64(c.inquiry)))
+		c.inquiry = 0
+	}
 }
 
 func (b *Backup) beat(c *conn) {
@@ -168,7 +177,7 @@ func (b *Backup) beat(c *conn) {
 	defer b.link.mu.Unlock()
 	switch {
 	case !b.link.current(c):
-	case b.have:
+	case b.have && b.inquired == 0:
 		b.acknowledge(c, 0)
 	default:
 		c.send(replay.FrameHeartbeat, pulse{}.append(nil))
@@ -183,6 +192,8 @@ func (b *Backup) frame(c *conn, t replay.FrameType, body []byte) error {
 		return b.heartbeat(c, body)
 	case replay.FrameState:
 		return b.piece(c, body)
+	case replay.FrameAccount:
+		return b.account(c, body)
 	}
 	return unexpected(t)
 }
@@ -217,7 +228,7 @@ func (b *Backup) entries(c *conn, body []byte) error {
 	}
 	b.link.mu.Lock()
 	defer b.link.mu.Unlock()
-	for b.link.current(c) && b.held >= b.link.ep.cfg.MailboxLimit {
+	for b.link.current(c) && b.inquired == 0 && b.held >= b.link.ep.cfg.MailboxLimit {
 		c.stalled.Store(true)
 		b.space.Wait()
 	}
@@ -229,6 +240,9 @@ func (b *Backup) entries(c *conn, body []byte) error {
 	}
 	if !b.have {
 		return errors.New("logchan: entries come before the State")
+	}
+	if b.inquired != 0 {
+		return nil
 	}
 	fresh, err := b.fresh(start, batch)
 	if err != nil {

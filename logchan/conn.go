@@ -53,6 +53,9 @@ type conn struct {
 	chunks chan chunk // primary: pieces of the State to send
 	answer *ack       // backup: the acknowledgement to send next; mu
 
+	inquiry  replay.Seq // backup: to be sent; primary: received; 0 for none; mu
+	accounts [][]byte   // primary: bodies of Account frames to send; mu
+
 	stalled atomic.Bool // the reader waits for its owner, not for the peer
 }
 

@@ -41,6 +41,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(appendRefuse(nil, &Refusal{Code: RefuseBusy, Text: "later"}))
 	f.Add(ack{epoch: 1, seq: 2, executed: 3, echo: 4}.append(nil))
 	f.Add(pulse{released: 5, time: 6}.append(nil))
+	f.Add(replay.AppendAccount(nil, account(2)))
 	f.Add(appendBegin(nil, State{Meta: []byte("meta")}))
 	f.Add(append([]byte{stateEnd, 0, 0}, make([]byte, 16)...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
@@ -51,6 +52,9 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeRefuse(b)
 		_, _ = decodeAck(b)
 		_, _, _ = cutPulse(b)
+		if a, err := replay.DecodeAccount(b); err == nil && !bytes.Equal(replay.AppendAccount(nil, a), b) {
+			t.Errorf("%+v has two forms", a)
+		}
 		if len(b) > 0 {
 			if in, err := beginIncoming(b); err == nil {
 				_, _ = in.finish(b)

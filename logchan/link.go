@@ -78,7 +78,7 @@ type link struct {
 	cur    *conn
 	since  time.Time // when cur became the newest
 	sealed bool
-	ended  bool // the peer said Bye
+	ended  bool // the peer said Bye, or this side must not resume: Inquire
 }
 
 func (l *link) open(ep *Endpoint, role Role, e end) {

@@ -26,7 +26,7 @@ import (
 )
 
 // FormatVersion is the version of the channel's format, apart from the product's.
-const FormatVersion = 1
+const FormatVersion = 2
 
 // ErrSealed is returned by calls after Seal.
 var ErrSealed = errors.New("logchan: the epoch is sealed")
@@ -72,6 +72,12 @@ const (
 	StateReady
 	// PeerBye: the peer ended the pairing in a planned way; Bye says why.
 	PeerBye
+	// Inquired (primary): the backup has diverged at the digest of entry Seq
+	// and asks what it was taken over; see Primary.Answer.
+	Inquired
+	// Answered (backup): the answer to Inquire. Account is nil if the primary
+	// does not keep it.
+	Answered
 )
 
 // Event is one thing that happened on a pairing. Events come in order through
@@ -85,6 +91,8 @@ type Event struct {
 	Code    RefuseCode
 	Bye     ByeCode
 	Err     error // Closed, DialFailed, PeerRefused: the reason in words
+	Seq     replay.Seq
+	Account *machine.Account
 }
 
 // Ack is an acknowledgement as the primary sees it.

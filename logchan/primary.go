@@ -236,6 +236,10 @@ func (p *Primary) fill(c *conn) {
 			return
 		}
 	}
+	if len(c.accounts) > 0 {
+		c.add(replay.FrameAccount, c.accounts[0])
+		c.accounts = c.accounts[1:]
+	}
 	p.box.fill(c, p.pulse())
 }
 
@@ -249,6 +253,8 @@ func (p *Primary) frame(c *conn, t replay.FrameType, body []byte) error {
 			return err
 		}
 		return p.ack(c, a)
+	case replay.FrameInquiry:
+		return p.inquiry(c, body)
 	case replay.FrameHeartbeat:
 		_, rest, err := cutPulse(body)
 		if err == nil && len(rest) > 0 {

@@ -27,6 +27,10 @@ import (
 //	           2: compressed bytes
 //	           3: compressed size varint, size varint, xxh3-128 of the compressed bytes 16
 //	Bye        code 1
+//	Inquiry    entry varint
+//	Account    entry varint, 1: bytes, more follow
+//	                         2: bytes, the last (replay.DecodeAccount of all)
+//	                         3: not kept
 //
 // Times are opaque to the peer, which only echoes them.
 

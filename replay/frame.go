@@ -21,6 +21,9 @@ const (
 	FrameBye       FrameType = 7 // channel: planned end
 	FrameLogHeader FrameType = 8 // log on disk: first frame
 	FrameLogEnd    FrameType = 9 // log on disk: last frame
+
+	FrameInquiry FrameType = 10 // channel: a backup that has diverged asks for an account
+	FrameAccount FrameType = 11 // channel: a piece of the answer
 )
 
 // A frame is a header and a body:
