@@ -63,9 +63,8 @@ type FileHeader struct {
 	// Pos is the position of the State, and Digest the machine's at it.
 	Pos    machine.Icount
 	Digest machine.Digest
-	// LogSeq and LogPos name the run's last log entry before the State.
+	// LogSeq is the number of the run's last log entry before the State.
 	LogSeq uint64
-	LogPos machine.Icount
 
 	Machine Guest
 	// Size is the length of the State before compression, in bytes.
@@ -149,7 +148,6 @@ func (h *FileHeader) encode() []byte {
 	e.U64(uint64(h.Pos))
 	e.Blob(h.Digest[:])
 	e.U64(h.LogSeq)
-	e.U64(uint64(h.LogPos))
 	g := &h.Machine
 	e.Blob(g.Hash[:])
 	e.U64(g.Memory)
@@ -190,7 +188,6 @@ func decodeFileHeader(b []byte) (FileHeader, error) {
 	h.Pos = machine.Icount(d.U64())
 	exact(h.Digest[:])
 	h.LogSeq = d.U64()
-	h.LogPos = machine.Icount(d.U64())
 	g := &h.Machine
 	exact(g.Hash[:])
 	g.Memory = d.U64()
@@ -217,8 +214,6 @@ func decodeFileHeader(b []byte) (FileHeader, error) {
 		return h, fmt.Errorf("a memory of %d bytes is impossible", g.Memory)
 	case len(g.Disks) > machine.MaxDisks || len(g.NICs) > machine.MaxNICs:
 		return h, fmt.Errorf("%d disks and %d NICs are impossible", len(g.Disks), len(g.NICs))
-	case h.LogPos > h.Pos:
-		return h, fmt.Errorf("the log's position %d lies after the State's, %d", h.LogPos, h.Pos)
 	case h.Size > maxSize(g.Memory):
 		return h, fmt.Errorf("a State of %d bytes is impossible for a memory of %d", h.Size, g.Memory)
 	}
