@@ -222,7 +222,7 @@ func (b *Board) enterKernel() {
 	h.Mcounteren = 7 // cycle, time, instret
 	h.Scounteren = 7 // as firmware leaves it: programs read time in user mode
 	h.OpenPMP()
-	h.Menvcfg = rv64.EnvSTCE | rv64.EnvADUE
+	h.Menvcfg = rv64.EnvSTCE | rv64.EnvADUE | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
 }
 
 // delegated is every exception but ecalls from supervisor and machine mode:

@@ -56,7 +56,7 @@ func parse(t *testing.T, b []byte) map[string][]byte {
 }
 
 func TestTreeRoundTrip(t *testing.T) {
-	tree := Tree{Memory: 256 << 20, Cmdline: "console=ttyS0", Virtio: 10,
+	tree := Tree{Memory: 256 << 20, MMU: machine.Sv48, Cmdline: "console=ttyS0", Virtio: 10,
 		Layout: Layout{Initrd: 0x8f00_0000, InitrdSize: 0x1234}}
 	for i := range tree.Seed {
 		tree.Seed[i] = byte(i)
@@ -75,8 +75,10 @@ func TestTreeRoundTrip(t *testing.T) {
 		"/chosen/linux,initrd-start":           "000000008f000000",
 		"/chosen/linux,initrd-end":             "000000008f001234",
 		"/cpus/timebase-frequency":             "00989680",
-		"/cpus/cpu@0/riscv,isa":                fmt.Sprintf("%x", "rv64imafdc_zicntr_zicsr_zifencei_sstc\x00"),
-		"/cpus/cpu@0/mmu-type":                 fmt.Sprintf("%x", "riscv,sv39\x00"),
+		"/cpus/cpu@0/riscv,isa":                fmt.Sprintf("%x", "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zawrs_zba_zbb_zbs_sstc_svadu_svinval\x00"),
+		"/cpus/cpu@0/riscv,cboz-block-size":    "00000040",
+		"/cpus/cpu@0/riscv,cbom-block-size":    "00000040",
+		"/cpus/cpu@0/mmu-type":                 fmt.Sprintf("%x", "riscv,sv48\x00"),
 		"/soc/serial@10000000/interrupts":      "0000000a",
 		"/soc/rtc@101000/interrupts":           "0000000b",
 		"/soc/virtio_mmio@10001000/reg":        "00000000100010000000000000001000",

@@ -15,8 +15,16 @@ const (
 	handleSyscon
 )
 
-// extensions is the ISA as the device tree tells it, beyond the base.
-var extensions = []string{"i", "m", "a", "f", "d", "c", "zicntr", "zicsr", "zifencei", "sstc"}
+// Extensions is the hart's ISA as the device tree tells it, in the canonical
+// order (unprivileged spec, chapter 37).
+var Extensions = []string{
+	"i", "m", "a", "f", "d", "c",
+	"zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zawrs", "zba", "zbb", "zbs",
+	"sstc", "svadu", "svinval",
+}
+
+// cacheBlock is the size of a block of Zicbom and Zicboz in bytes.
+const cacheBlock = 64
 
 // Interrupts of the hart's local controller, as in scause and mcause.
 const (
@@ -90,7 +98,9 @@ func (t Tree) cpus(f *fdt) {
 			f.text("compatible", "riscv")
 			f.text("riscv,isa", isaString())
 			f.text("riscv,isa-base", "rv64i")
-			f.text("riscv,isa-extensions", extensions...)
+			f.text("riscv,isa-extensions", Extensions...)
+			f.cells("riscv,cbom-block-size", cacheBlock)
+			f.cells("riscv,cboz-block-size", cacheBlock)
 			f.text("mmu-type", "riscv,"+t.MMU.String())
 			f.cells("phandle", handleCPU)
 			f.node("interrupt-controller", func() {
@@ -103,11 +113,11 @@ func (t Tree) cpus(f *fdt) {
 	})
 }
 
-// isaString is the older form of extensions: single letters together, then
+// isaString is the older form of Extensions: single letters together, then
 // names set off by underscores.
 func isaString() string {
 	s := "rv64"
-	for _, e := range extensions {
+	for _, e := range Extensions {
 		if len(e) > 1 {
 			s += "_"
 		}
