@@ -66,6 +66,8 @@ type Board struct {
 	nics  []*virtio.Net
 	disks []*virtio.Block
 
+	program *program // runs without a kernel; nil otherwise
+
 	devices []device // all that have State, in the order of the snapshot
 	lines   []line
 
@@ -197,6 +199,10 @@ func (b *Board) boot() error {
 		Seed:    b.seed(),
 		Layout:  b.layout,
 	}.Encode()
+	if b.program != nil {
+		b.program.load(b, tree)
+		return nil
+	}
 	if err := boot.Load(b.ram, b.cfg, b.layout, tree); err != nil {
 		return err
 	}

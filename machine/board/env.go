@@ -24,7 +24,7 @@ func (e env) Store(gpa machine.GPA, size uint8, v uint64) bool {
 
 // Ecall implements hart.Env. Firmware answers the calls itself.
 func (e env) Ecall(h *hart.Hart) bool {
-	if e.b.hasFirmware() {
+	if e.b.hasFirmware() || e.b.program != nil {
 		return false
 	}
 	e.b.sbi(h)
@@ -32,13 +32,25 @@ func (e env) Ecall(h *hart.Hart) bool {
 }
 
 // Stored implements hart.Env.
-func (e env) Stored(*hart.Hart) {}
+func (e env) Stored(*hart.Hart) {
+	if e.b.program != nil {
+		e.b.program.stored(e.b)
+	}
+}
 
 // Emit implements bus.Emitter.
 func (e env) Emit(o machine.Output) { e.b.emit(o) }
 
 // PowerOff implements dev.Power.
-func (e env) PowerOff(failed bool) { e.b.powerOff(failed) }
+func (e env) PowerOff() { e.b.powerOff(false) }
+
+// Fail implements dev.Power.
+func (e env) Fail(code uint16) {
+	if e.b.program != nil {
+		e.b.program.fail(code)
+	}
+	e.b.powerOff(true)
+}
 
 // Restart implements dev.Power. The reset itself waits for the end of the
 // instruction.

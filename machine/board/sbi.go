@@ -157,7 +157,7 @@ func (b *Board) sbiSystemReset(fn uint64, arg [3]uint64) int64 {
 	}
 	switch kind {
 	case 0: // shutdown; reason 1 is a system failure
-		env{b}.PowerOff(reason == 1)
+		b.powerOff(reason == 1)
 	case 1, 2: // cold and warm reboot
 		env{b}.Restart()
 	default:

@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/machine"
@@ -113,22 +114,17 @@ func TestRTC(t *testing.T) {
 
 type fakePower struct{ got []string }
 
-func (f *fakePower) PowerOff(failed bool) {
-	if failed {
-		f.got = append(f.got, "fail")
-	} else {
-		f.got = append(f.got, "off")
-	}
-}
-func (f *fakePower) Restart() { f.got = append(f.got, "restart") }
+func (f *fakePower) PowerOff()        { f.got = append(f.got, "off") }
+func (f *fakePower) Fail(code uint16) { f.got = append(f.got, fmt.Sprint("fail ", code)) }
+func (f *fakePower) Restart()         { f.got = append(f.got, "restart") }
 
 func TestSyscon(t *testing.T) {
 	p := &fakePower{}
 	play(t, NewSyscon(p), []access{
-		put4(0, 0x5555), put4(0, 0x7777), put4(0, 0x1_3333),
+		put4(0, 0x5555), put4(0, 0x7777), put4(0, 0x1234_3333),
 		put4(4, 0x5555), put(0, 0x55), put4(0, 0), get4(0, 0),
 	})
-	if len(p.got) != 3 || p.got[0] != "off" || p.got[1] != "restart" || p.got[2] != "fail" {
+	if len(p.got) != 3 || p.got[0] != "off" || p.got[1] != "restart" || p.got[2] != "fail 4660" {
 		t.Errorf("got %v", p.got)
 	}
 }

@@ -12,8 +12,10 @@ const (
 
 // Power is what a guest can ask for at the syscon.
 type Power interface {
-	// PowerOff ends the machine; failed says that the guest calls it a failure.
-	PowerOff(failed bool)
+	// PowerOff ends the machine.
+	PowerOff()
+	// Fail does too, but the guest calls it a failure; code is of its choice.
+	Fail(code uint16)
 	// Restart resets the guest.
 	Restart()
 }
@@ -29,16 +31,16 @@ func NewSyscon(p Power) *Syscon { return &Syscon{power: p} }
 func (s *Syscon) Load(uint64, uint8) uint64 { return 0 }
 
 // Store implements bus.Device. The register has 32 bits; its lower half says
-// what to do.
+// what to do, and its upper half is the code of a failure.
 func (s *Syscon) Store(off uint64, size uint8, v uint64) {
 	if off != 0 || size < 2 || size > 4 {
 		return
 	}
 	switch v & 0xffff {
 	case SysconFail:
-		s.power.PowerOff(true)
+		s.power.Fail(uint16(v >> 16))
 	case SysconPowerOff:
-		s.power.PowerOff(false)
+		s.power.PowerOff()
 	case SysconReset:
 		s.power.Restart()
 	}
