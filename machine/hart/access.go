@@ -226,6 +226,20 @@ func (h *Hart) beforeWrite(m *mapping, va, n uint64) {
 	}
 }
 
+// wrote follows a store to n bytes at offset off, once all that the instruction
+// changes is in place.
+func (h *Hart) wrote(off, n uint64) {
+	if h.watches(off, n) {
+		h.env.Stored(h)
+		h.attend()
+	}
+}
+
+func (h *Hart) watches(off, n uint64) bool {
+	at := uint64(h.opt.Watch - mem.Base)
+	return h.opt.Watch != 0 && off < at+8 && at < off+n
+}
+
 // writeRAM writes within one page.
 func (h *Hart) writeRAM(m *mapping, va uint64, size uint8, v uint64) {
 	h.beforeWrite(m, va, uint64(size))
@@ -240,6 +254,7 @@ func (h *Hart) writeRAM(m *mapping, va uint64, size uint8, v uint64) {
 	default:
 		h.ram.Put64(off, v)
 	}
+	h.wrote(off, uint64(size))
 }
 
 func (h *Hart) writeCrossing(va uint64, size uint8, v uint64) bool {
@@ -251,6 +266,11 @@ func (h *Hart) writeCrossing(va uint64, size uint8, v uint64) bool {
 		at := p.at(i)
 		h.ram.Touch(at, 1)
 		h.ram.Put8(at, uint8(v>>(8*i)))
+	}
+	if first := uint64(p.first); h.watches(p.off[0], first) {
+		h.wrote(p.off[0], first)
+	} else {
+		h.wrote(p.off[1], uint64(size)-first)
 	}
 	return true
 }

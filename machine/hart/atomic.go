@@ -47,8 +47,8 @@ func (h *Hart) atomic(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 	h.commit(&m)
 	src := h.X[in.Rs2&31]
 	if conditional {
-		h.writeRAM(&m, va, size, src)
 		h.setX(in.Rd, 0)
+		h.writeRAM(&m, va, size, src)
 		return h.stay(in)
 	}
 	old := h.readRAM(uint64(m.gpa-mem.Base), size)
@@ -56,8 +56,8 @@ func (h *Hart) atomic(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 		old = uint64(int32(old))
 		src = uint64(int32(src))
 	}
-	h.writeRAM(&m, va, size, amo(in.Op, old, src))
 	h.setX(in.Rd, old)
+	h.writeRAM(&m, va, size, amo(in.Op, old, src))
 	return h.stay(in)
 }
 

@@ -60,7 +60,7 @@ func (h *Hart) blockOpEnabled(op rv64.Op) bool {
 func (h *Hart) zeroBlock(va uint64) bool {
 	first := va &^ (blockSize - 1)
 	if e := &h.tlb.write[first>>mem.PageShift&tlbMask]; e.tag == first&^pageMask|h.dataContext {
-		h.clear(first + e.delta)
+		h.clearBlock(first + e.delta)
 		return true
 	}
 	m, fault, ok := h.walk(first, h.dataContext, accessStore)
@@ -73,12 +73,14 @@ func (h *Hart) zeroBlock(va uint64) bool {
 	}
 	h.commit(&m)
 	h.beforeWrite(&m, first, blockSize)
-	h.clear(uint64(m.gpa - mem.Base))
+	off := uint64(m.gpa - mem.Base)
+	h.clearBlock(off)
+	h.wrote(off, blockSize)
 	return true
 }
 
-// clear zeroes the block at offset off in RAM.
-func (h *Hart) clear(off uint64) {
+// clearBlock zeroes the block at offset off in RAM.
+func (h *Hart) clearBlock(off uint64) {
 	for i := uint64(0); i < blockSize; i += 8 {
 		h.ram.Put64(off+i, 0)
 	}

@@ -19,10 +19,11 @@ const (
 	midelegMask = 1<<rv64.SSIP | 1<<rv64.STIP | 1<<rv64.SEIP
 	mieMask     = midelegMask | 1<<rv64.MSIP | 1<<rv64.MTIP | 1<<rv64.MEIP
 
-	counterMask = 7 // cycle, time, instret
-	inhibitMask = 5 // cycle, instret
-	senvcfgMask = rv64.EnvFIOM | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
-	menvcfgMask = senvcfgMask | rv64.EnvADUE | rv64.EnvSTCE
+	counterMask    = 7 // cycle, time, instret
+	inhibitInstret = 4
+	inhibitMask    = 1 | inhibitInstret
+	senvcfgMask    = rv64.EnvFIOM | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
+	menvcfgMask    = senvcfgMask | rv64.EnvADUE | rv64.EnvSTCE
 
 	misaValue = 2<<62 | 1<<0 /* A */ | 1<<('B'-'A') | 1<<('C'-'A') | 1<<('D'-'A') | 1<<('F'-'A') |
 		1<<('I'-'A') | 1<<('M'-'A') | 1<<('S'-'A') | 1<<('U'-'A')
@@ -297,8 +298,8 @@ func (h *Hart) counterOpen(bit uint) bool {
 		h.Mcounteren>>bit&1 != 0 && (h.Priv == rv64.Supervisor || h.Scounteren>>bit&1 != 0)
 }
 
-// counter is the value of cycle or instret before the current attempt. Both
-// count attempts.
+// counter is the value of cycle or instret before the current attempt. cycle
+// counts attempts; of instret trap takes back those that do not retire.
 func (h *Hart) counter(base uint64, bit uint) uint64 {
 	if h.Mcountinhibit>>bit&1 != 0 {
 		return base

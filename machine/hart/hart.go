@@ -27,8 +27,9 @@ type Env interface {
 	// own SBI has handled it, a0 and a1 are set, and the hart goes on behind
 	// the ecall. False: the ecall traps like any other.
 	Ecall(h *Hart) bool
-	// Stored is called after a store of the guest to the eight bytes at
-	// Options.Watch, however it was made; RAM has the new value.
+	// Stored is called after a store of the guest to any of the eight bytes
+	// at Options.Watch, however it was made; RAM has the new value. What a
+	// device or a page walk writes does not count.
 	Stored(h *Hart)
 }
 
@@ -41,8 +42,9 @@ type Options struct {
 	// MaxMode is the widest mode that satp takes: 8 for Sv39, which 0 means
 	// too, 9 for Sv48 or 10 for Sv57.
 	MaxMode uint8
-	// Watch is a doubleword of RAM whose stores Env.Stored is told of; 0 is
-	// none. Programs without an operating system report there (tohost).
+	// Watch is where eight bytes of RAM lie, aligned or not, whose stores
+	// Env.Stored is told of; 0 is none. Programs without an operating system
+	// report there (tohost).
 	Watch machine.GPA
 }
 
@@ -90,8 +92,21 @@ func New(ram *mem.RAM, env Env, opt Options) *Hart {
 	// Decoded code may take as much as half of RAM, and at least 64 MiB.
 	h.code.limit = max(64<<20, ram.Size()/2) / 16
 	ram.Watch(h)
+	if opt.Watch != 0 {
+		h.watchStores()
+	}
 	h.Reset(0, rv64.MachineMode, 0, 0)
 	return h
+}
+
+// watchStores keeps stores to the pages of Options.Watch off the fast path.
+func (h *Hart) watchStores() {
+	if !h.ram.Contains(h.opt.Watch, 8) {
+		panic("hart: BUG: what is to be watched does not lie in RAM")
+	}
+	off := uint64(h.opt.Watch - mem.Base)
+	h.ram.SetFlags(off>>mem.PageShift, mem.HasWatch)
+	h.ram.SetFlags((off+7)>>mem.PageShift, mem.HasWatch)
 }
 
 // Reset puts the hart into its reset state at the given PC and privilege mode

@@ -6,11 +6,15 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 )
 
-// trap takes an exception at PC. The attempt counts. xtval is the address
+// trap takes an exception at PC. The attempt counts, but for minstret: the
+// instruction has not retired (privileged spec 3.1.10). xtval is the address
 // that faulted, the instruction's bits for an illegal instruction, the PC for
 // a breakpoint, and zero for an ecall.
 func (h *Hart) trap(cause rv64.Cause, tval uint64) {
 	h.Icount++
+	if h.Mcountinhibit&inhibitInstret == 0 {
+		h.Instret--
+	}
 	h.enter(uint64(cause), tval, h.Medeleg)
 }
 

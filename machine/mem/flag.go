@@ -17,9 +17,12 @@ const (
 	WriteEntry
 	// Listed: the page is in the list that Changes returns.
 	Listed
+	// HasWatch: the watcher wants to see every store of the guest to the
+	// page. It is for ever.
+	HasWatch
 
 	// Watched is any flag for whose sake a store must go through Touch.
-	Watched = HasCode | IsPageTable | Clean | PreCopy
+	Watched = HasCode | IsPageTable | Clean | PreCopy | HasWatch
 )
 
 // Watcher is who holds caches that derive from RAM.
