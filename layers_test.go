@@ -44,7 +44,7 @@ var layers = map[string]layer{
 	"vm":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "replay", "ft", "logchan", "arbiter", "storage", "network"}},
 	"image":              {},
 	"spec":               {imports: []string{"machine", "image"}},
-	"cli":                {imports: []string{"machine", "machine/snapshot", "machine/board", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo", "cli/control"}},
+	"cli":                {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo", "cli/control"}},
 	"cli/control":        {imports: []string{"vm", "network"}},
 	"cli/demo":           {imports: []string{"vm", "image", "network", "cli/control"}},
 	"cmd/lockstep":       {imports: []string{"cli"}},

@@ -51,8 +51,10 @@ func Main(ctx context.Context, env Env, args []string) int {
 		kong.Name("lockstep"),
 		kong.Description("A virtual machine that runs on two hosts at once and outlives either of them.\n\n"+
 			"Exit codes: 0 ended as planned, 1 failed, 2 usage, 3 halted (another replica goes on), "+
-			"4 guest panic, 5 refused, 6 an unarmed backup was left."),
+			"4 guest panic, 5 refused, 6 an unarmed backup was left. "+
+			"run --elf ends with its program's status, or 124 if that has not ended."),
 		kong.UsageOnError(),
+		kong.ExplicitGroups([]kong.Group{{Key: "bare", Title: "Programs on the bare machine (docs/bare-metal.md):"}}),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

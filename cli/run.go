@@ -11,13 +11,14 @@ import (
 	"runtime/pprof"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/lockstep-vm/lockstep/spec"
 	"github.com/lockstep-vm/lockstep/vm"
 )
 
 // hostFlags are what run and backup share: this host's part of a VM.
 type hostFlags struct {
-	Spec      string `arg:"" type:"path" help:"The VM's spec (YAML)."`
 	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
 	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
 	Save      string `type:"path" placeholder:"FILE" help:"Where Ctrl-A s on the terminal and the signal SIGUSR1 write a snapshot of the running VM; the VM goes on. A file of that name is replaced. Without it Ctrl-A s writes NAME-POSITION.snapshot here, and SIGUSR1 ends this process as ever."`
@@ -26,22 +27,31 @@ type hostFlags struct {
 }
 
 type runCommand struct {
+	Spec string `arg:"" optional:"" type:"path" help:"The VM's spec (YAML)."`
 	hostFlags
 	Backup   string `placeholder:"HOST:PORT" help:"Address of the backup. The VM waits for it, its gate closed, and then runs protected."`
 	Listen   string `placeholder:"HOST:PORT" default:"127.0.0.1:0" help:"Address of this side's end of the logging channel, which the backup dials back to resume."`
 	TakeOver bool   `help:"Power on although the last run is not recorded as ended. Only after you have made sure, on both hosts, that no process of that run is left: two live copies of one VM destroy its disks."`
 	Restore  string `type:"path" placeholder:"FILE" help:"Begin the run with the State of a snapshot instead of a boot. The raw images of the disks must be those of that moment."`
 	Record   string `type:"path" placeholder:"FILE" help:"Write the log of a VM that runs alone, for lockstep replay."`
+	elfFlags
 }
 
 type backupCommand struct {
+	Spec string `arg:"" type:"path" help:"The VM's spec (YAML)."`
 	hostFlags
 	Listen string `required:"" placeholder:"HOST:PORT" help:"Address to wait on for the primary."`
 	Record string `type:"path" placeholder:"FILE" help:"Write the log that this backup receives, and what it does after it has gone live, for lockstep replay --from: the State that the log begins with goes to FILE.snapshot."`
 }
 
-func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
-	cfg, err := c.config()
+func (c *runCommand) Run(ctx context.Context, env Env, parsed *kong.Context) (err error) {
+	if err := c.checkFlags(parsed); err != nil {
+		return err
+	}
+	if c.ELF != "" {
+		return c.elfFlags.run(ctx, env)
+	}
+	cfg, err := c.config(c.Spec)
 	if err != nil {
 		return err
 	}
@@ -64,7 +74,7 @@ func (c *runCommand) Run(ctx context.Context, env Env) (err error) {
 }
 
 func (c *backupCommand) Run(ctx context.Context, env Env) (err error) {
-	cfg, err := c.config()
+	cfg, err := c.config(c.Spec)
 	if err != nil {
 		return err
 	}
@@ -81,8 +91,8 @@ func (c *backupCommand) Run(ctx context.Context, env Env) (err error) {
 }
 
 // config is the replica's configuration as the spec and the flags say.
-func (h *hostFlags) config() (vm.Config, error) {
-	v, err := spec.Load(h.Spec)
+func (h *hostFlags) config(path string) (vm.Config, error) {
+	v, err := spec.Load(path)
 	if err != nil {
 		return vm.Config{}, refused(err)
 	}

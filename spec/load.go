@@ -142,18 +142,28 @@ func (d *document) memory(n *yaml.Node) uint64 {
 	if s == "" {
 		return 0
 	}
+	size, err := ParseMemory(s)
+	if err != nil {
+		d.wrong(n, "memory is %v", err)
+	}
+	return size
+}
+
+// ParseMemory is the bytes of RAM that a size like 256M or 1G asks for, if a
+// machine can have so many.
+func ParseMemory(s string) (uint64, error) {
 	digits := strings.TrimRight(s, "KMGiB")
 	number, err := strconv.ParseUint(digits, 10, 64)
 	shift, known := sizeUnits[s[len(digits):]]
 	switch {
 	case err != nil || !known:
-		d.wrong(n, "memory is %q; write a size like 256M or 1G", s)
+		return 0, fmt.Errorf("%q; write a size like 256M or 1G", s)
 	case number > machine.MaxMemory>>shift || number<<shift < machine.MinMemory:
-		d.wrong(n, "memory is %s; it must be between %dM and %dG", s, machine.MinMemory>>20, uint64(machine.MaxMemory)>>30)
+		return 0, fmt.Errorf("%s; it must be between %dM and %dG", s, machine.MinMemory>>20, uint64(machine.MaxMemory)>>30)
 	case number<<shift%4096 != 0:
-		d.wrong(n, "memory is %s; it must be a multiple of 4K", s)
+		return 0, fmt.Errorf("%s; it must be a multiple of 4K", s)
 	}
-	return number << shift
+	return number << shift, nil
 }
 
 // regular is the path of a file that is there.
