@@ -61,6 +61,9 @@ type Config struct {
 
 	// build makes the machine; the tests have a toy.
 	build func(*machine.Config, machine.Birth) (machine.Machine, error)
+	// digestEvery is the interval of digests in the log, in instructions; tests
+	// have a shorter one.
+	digestEvery machine.Icount
 }
 
 // Disk is the host half of a disk.
@@ -98,6 +101,9 @@ func (c *Config) validate() error {
 	if c.build == nil {
 		c.build = func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) { return board.New(mc, birth) }
 	}
+	if c.digestEvery == 0 {
+		c.digestEvery = digestEvery
+	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
 	}
@@ -107,13 +113,16 @@ func (c *Config) validate() error {
 // tick is the interval of the protocol's clock.
 func (c *Config) tick() time.Duration { return c.Heartbeat }
 
+// timeoutTicks is the time-out in ticks.
+func (c *Config) timeoutTicks() int { return int((c.Timeout + c.tick() - 1) / c.tick()) }
+
 func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
 	return ft.Config{
 		VM:        c.Name,
 		Run:       run,
 		Self:      self,
 		Backup:    c.Peer != "",
-		Timeout:   int((c.Timeout + c.tick() - 1) / c.tick()),
+		Timeout:   c.timeoutTicks(),
 		DialEvery: 1,
 		AskEvery:  2,
 	}

@@ -17,7 +17,8 @@ const followSlice = 200_000
 type followState struct {
 	lost     bool // the loss of the peer was told
 	diverged bool
-	compared uint64 // digests that agreed
+	inquiry  *inquiry // diverged, and the primary is asked where
+	compared uint64   // digests that agreed
 
 	replayer *replay.Replayer
 	todo     []replay.Entry   // received, not executed
@@ -146,14 +147,4 @@ func (f *followState) unreleased(released uint64) []machine.Output {
 	again := f.history
 	f.history = nil
 	return again
-}
-
-// diverge stops a backup whose machine is not the primary's: it must never go
-// live (R8).
-func (r *Replica) diverge(err error) {
-	r.follow.diverged = true
-	r.event(EventDiverged, "%v", err)
-	r.bye(logchan.ByeHalted)
-	r.proto.Diverged(err.Error())
-	r.obey()
 }

@@ -35,6 +35,7 @@ type liveState struct {
 	lastFlush  int64 // host time at which the recorded log was last written
 	lastDigest machine.Icount
 	throttle   throttle
+	accounts   accounts
 	frames     []arrived
 }
 
@@ -291,9 +292,9 @@ func (r *Replica) checkpoint() {
 	}
 	l := &r.live
 	i := r.m.Icount()
-	if i-l.lastDigest >= digestEvery || l.exit == machine.PoweredOff && i != l.lastDigest {
+	if i-l.lastDigest >= r.cfg.digestEvery || l.exit == machine.PoweredOff && i != l.lastDigest {
 		l.lastDigest = i
-		r.append(replay.DigestCheck{Digest: r.m.Digest()})
+		r.check()
 	}
 	if i > r.last.Pos && (l.exit == machine.Idle || r.now()-l.lastEntry >= horizonEvery) {
 		r.append(replay.Horizon{})
@@ -352,5 +353,6 @@ func (r *Replica) seed() {
 	}
 	r.live.pairing = true
 	r.live.lastDigest = r.m.Icount()
+	r.beginAccounts()
 	r.event(EventNote, "sending %d MB of state to the backup", len(b)>>20)
 }

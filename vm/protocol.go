@@ -17,6 +17,10 @@ func (r *Replica) protocol() {
 		r.tickStatus()
 		return
 	}
+	if r.follow.inquiry != nil {
+		r.waitForAnswer()
+		return
+	}
 	r.reportPeer()
 	r.obey()
 	if r.out.off() && r.disksIdle() {
@@ -86,6 +90,10 @@ func (r *Replica) watchChannel() {
 }
 
 func (r *Replica) channelEvent(e logchan.Event) {
+	if r.follow.inquiry != nil {
+		r.answerEvent(e)
+		return
+	}
 	if r.backup != nil {
 		r.take() // what came in before the event
 	}
@@ -117,6 +125,8 @@ func (r *Replica) channelEvent(e logchan.Event) {
 		r.load()
 	case logchan.PeerBye:
 		r.peerBye(e)
+	case logchan.Inquired:
+		r.answer(e.Seq)
 	}
 	if r.proto != nil {
 		r.obey()

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/replay"
 )
 
 // Status is what a replica tells of itself: a plain copy, made between two
@@ -58,7 +59,9 @@ func (h *histogram) quantiles() Quantiles {
 type Event struct {
 	Time time.Time `json:"time"`
 	Kind EventKind `json:"kind"`
-	Text string    `json:"text"` // a sentence for a person
+	Text string    `json:"text"` // a sentence for a person; of a divergence several lines
+	// Divergence is what EventDiverged tells, in fields.
+	Divergence *replay.Divergence `json:"divergence,omitempty"`
 }
 
 // EventKind names events; the names are for ever.
