@@ -77,8 +77,9 @@ type Board struct {
 	resets uint64 // guest resets since power-on
 	off    bool
 
-	running bool // inside Run
-	restart bool // the instruction that runs has asked for a guest reset
+	running bool           // inside Run
+	alarm   machine.Icount // nextAlarm as Run has last asked for it
+	restart bool           // the instruction that runs has asked for a guest reset
 	out     []machine.Output
 	enc     []byte // reused by Digest
 }
@@ -135,7 +136,7 @@ func (b *Board) attach() {
 	b.place(boot.CLINTBase, dev.CLINTSize, b.clint)
 	b.place(boot.RTCBase, dev.RTCSize, b.rtc)
 	b.bus.Attach(bus.Window{Base: boot.SysconBase, Size: dev.SysconSize, Dev: dev.NewSyscon(env{b})})
-	b.lines = append(b.lines, line{boot.UARTIRQ, b.uart})
+	b.lines = append(b.lines, line{boot.UARTIRQ, b.uart}, line{boot.RTCIRQ, b.rtc})
 
 	b.rng = virtio.NewRNG(b.ram, env{b})
 	b.con = virtio.NewConsole(b.ram, env{b}, virtio.ConsoleIndex)
@@ -282,17 +283,26 @@ func (b *Board) Run(until machine.Icount) machine.Exit {
 	if b.off {
 		return machine.PoweredOff
 	}
-	b.running = true
-	exit := b.hart.Run(until)
-	b.running = false
-	switch {
-	case b.off:
-		return machine.PoweredOff
-	case b.restart:
-		b.reset()
-		return machine.OutputReady
+	for {
+		b.alarm = b.nextAlarm()
+		b.running = true
+		exit := b.hart.Run(min(until, b.alarm))
+		b.running = false
+		switch {
+		case b.off:
+			return machine.PoweredOff
+		case b.restart:
+			b.reset()
+			return machine.OutputReady
+		}
+		b.carryLines() // the alarm's rises on arrival, by itself
+		if exit == exitAlarm {
+			exit = machine.Reached
+		}
+		if exit != machine.Reached || b.hart.Icount >= until {
+			return exit
+		}
 	}
-	return exit
 }
 
 // Clock implements machine.Machine.
@@ -303,5 +313,22 @@ func (b *Board) NextTimer() (machine.VTime, bool) {
 	if b.off {
 		return 0, false
 	}
-	return b.hart.NextTimer()
+	next, any := b.hart.NextTimer()
+	if t, set := b.rtc.Alarm(); set && b.rtc.Wakes() && (!any || t < next) {
+		return t, true
+	}
+	return next, any
+}
+
+// exitAlarm ends a piece of a slice because nextAlarm has changed.
+const exitAlarm machine.Exit = 128
+
+// nextAlarm is the first position at which the RTC's alarm shows by itself.
+// Execution never runs past it in one piece, so that its interrupt is taken at
+// an exact position however the machine is run.
+func (b *Board) nextAlarm() machine.Icount {
+	if t, set := b.rtc.Alarm(); set {
+		return b.hart.Clock.Reaches(t)
+	}
+	return machine.Never
 }

@@ -160,6 +160,139 @@ func TestInterruptsReachTheGuest(t *testing.T) {
 	}
 }
 
+// alarmGuest sets the RTC's alarm 1000 ticks ahead, then does what body does. Its handler
+// prints, and powers off.
+func alarmGuest(body func(p *asm.Program)) func(p *asm.Program) {
+	return func(p *asm.Program) {
+		interruptGuest(1<<9, 9, func(p *asm.Program) {
+			store(p, 0xc00_0000+4*11, 1)
+			store(p, 0xc00_2080, 1<<11)
+			store(p, mmioRTC+0x10, 1)
+			p.CSRRSI(asm.Zero, asm.SSTATUS, 2)
+			p.LI(asm.T0, mmioRTC)
+			p.LWU(asm.T1, 0, asm.T0)
+			p.LW(asm.T2, 4, asm.T0)
+			p.SW(asm.T2, 12, asm.T0)
+			p.LI(asm.T2, 100_000)
+			p.ADD(asm.T1, asm.T1, asm.T2)
+			p.SW(asm.T1, 8, asm.T0)
+			body(p)
+		})(p)
+	}
+}
+
+// The alarm's interrupt is taken at the first position where its time has
+// come, whether the machine runs there in one piece or in steps, and a machine
+// that waits knows of it.
+func TestAlarmInterruptsAtItsPosition(t *testing.T) {
+	busy := testConfig(alarmGuest(func(p *asm.Program) { p.Label("spin"); p.J("spin") }))
+	ref, err := NewReference(busy, testBirth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var due machine.Icount
+	for name, c := range map[string]struct {
+		b    *Board
+		step machine.Icount
+	}{"one piece": {newBoard(t, busy), 1 << 20}, "steps": {newBoard(t, busy), 1}, "pieces": {newBoard(t, busy), 7}, "reference": {ref, 1 << 20}} {
+		b := c.b
+		for {
+			if _, set := b.rtc.Alarm(); set {
+				break
+			}
+			b.Run(b.Icount() + 1)
+		}
+		at := b.nextAlarm()
+		if due == 0 {
+			due = at
+		}
+		if at != due || at < 4000 || at > 4200 {
+			t.Errorf("%s: the alarm is due at %d, elsewhere at %d", name, at, due)
+		}
+		for b.Icount() < at {
+			if got := b.Run(min(at, b.Icount()+c.step)); got != machine.Reached {
+				t.Fatalf("%s: exit %v", name, got)
+			}
+		}
+		before := b.Digest()
+		if b.Run(at) != machine.Reached || b.Digest() != before {
+			t.Errorf("%s: Run changed something at its end", name)
+		}
+		if b.hart.Scause != 0 {
+			t.Errorf("%s: the interrupt was taken at the end of a run", name)
+		}
+		b.Run(at + 1)
+		if b.hart.Scause != 1<<63|9 || b.Icount() != at+1 {
+			t.Errorf("%s: at %d scause is %#x", name, b.Icount(), b.hart.Scause)
+		}
+		if text, end := drive(t, b, at+1000); text != "+" || end != machine.PoweredOff {
+			t.Errorf("%s: wrote %q, %v", name, text, end)
+		}
+	}
+
+	b := newBoard(t, testConfig(alarmGuest(func(p *asm.Program) { p.WFI() })))
+	if b.Run(2000) != machine.Idle {
+		t.Fatal("the guest does not wait")
+	}
+	next, any := b.NextTimer()
+	if alarm, set := b.rtc.Alarm(); !any || !set || next != alarm {
+		t.Errorf("next timer at %d (%v), alarm at %d (%v)", next, any, alarm, set)
+	}
+	if text, end := drive(t, b, 2000); text != "+" || end != machine.PoweredOff {
+		t.Errorf("wrote %q, %v", text, end)
+	}
+
+	// A guest that does not want the interrupt is not woken again and again.
+	b = newBoard(t, testConfig(func(p *asm.Program) {
+		store(p, mmioRTC+0x10, 1)
+		store(p, mmioRTC+0x0c, 0x7fff_ffff)
+		store(p, mmioRTC+0x08, 0)
+		p.WFI()
+	}))
+	if text, end := drive(t, b, 2000); text != "" || end != machine.Idle {
+		t.Errorf("wrote %q, %v", text, end)
+	}
+}
+
+// A position of State has the alarm's line, however the machine came there: one
+// that begins to wait as the alarm fires, its interrupt masked, shows the same
+// before and after it is run on.
+func TestAlarmAsTheGuestBeginsToWait(t *testing.T) {
+	fired := map[bool]int{}
+	for nops := range 20 {
+		cfg := testConfig(func(p *asm.Program) {
+			store(p, mmioRTC+0x10, 1)
+			p.LI(asm.T0, mmioRTC)
+			p.LWU(asm.T1, 0, asm.T0)
+			p.LW(asm.T2, 4, asm.T0)
+			p.SW(asm.T2, 12, asm.T0)
+			p.ADDI(asm.T1, asm.T1, 400) // four ticks, 16 instructions
+			p.SW(asm.T1, 8, asm.T0)
+			for range nops {
+				p.NOP()
+			}
+			p.WFI()
+		})
+		b := newBoard(t, cfg)
+		for range 50 {
+			b.Run(b.Icount() + 1) // ends at every position
+		}
+		end := b.Icount()
+		for _, until := range []machine.Icount{end, end + 1, end + 1000} {
+			c := newBoard(t, cfg)
+			c.Run(until)
+			if c.Icount() != end || c.Digest() != b.Digest() {
+				t.Fatalf("%d instructions between: run to %d in one piece and in steps, digests differ at %d and %d", nops, until, c.Icount(), end)
+			}
+		}
+		_, set := b.rtc.Alarm()
+		fired[!set]++
+	}
+	if fired[true] == 0 || fired[false] == 0 {
+		t.Errorf("the alarm fires before the guest waits, or not: %v", fired)
+	}
+}
+
 func TestDeliverRefuses(t *testing.T) {
 	b := newBoard(t, testConfig(func(p *asm.Program) { p.Label("x"); p.J("x") }))
 	b.Run(100)

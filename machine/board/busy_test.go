@@ -16,6 +16,7 @@ const (
 	busyRNG    = 0x8063_0000 // virtqueue: descriptors, then rings, then buffers
 	busyDisk   = 0x8064_0000
 
+	mmioRTC  = 0x10_1000
 	mmioRNG  = 0x1000_1000
 	mmioDisk = 0x1000_3000
 )
@@ -36,8 +37,8 @@ func busyConfig() *machine.Config {
 
 // busyGuest does a little of everything that a cache, a cut or a snapshot
 // could spoil: paging with entries changed without a fence, code patched in
-// place, traps, timers, floating point, reservations, waiting, console, DMA from
-// two devices, and now and then a reset. s9 to s11 belong to its trap handler.
+// place, traps, timers, floating point, reservations, waiting, console, alarms,
+// DMA from two devices, and now and then a reset. s9 to s11 belong to its trap handler.
 func busyGuest(p *asm.Program) {
 	busySetup(p)
 	p.LI(asm.S0, 12345) // a random number
@@ -86,6 +87,17 @@ func busyGuest(p *asm.Program) {
 	busyKick(p, "disk", busyDisk, mmioDisk)
 	p.Label("no disk")
 
+	p.ANDI(asm.T0, asm.S1, 31)
+	p.BNEZ(asm.T0, "no alarm")
+	p.LI(asm.T0, mmioRTC)
+	p.LWU(asm.T1, 0, asm.T0)
+	p.LW(asm.T2, 4, asm.T0)
+	p.SW(asm.T2, 12, asm.T0)
+	p.SRLI(asm.T2, asm.S0, 49) // up to 32 us from now
+	p.ADD(asm.T1, asm.T1, asm.T2)
+	p.SW(asm.T1, 8, asm.T0)
+	p.Label("no alarm")
+
 	p.ANDI(asm.T0, asm.S1, 255)
 	p.BNEZ(asm.T0, "no wait")
 	p.WFI()
@@ -126,10 +138,11 @@ func busySetup(p *asm.Program) {
 	descriptor(p, busyDisk, 1, busyDisk+queueBuffer+0x200, 512, 1, 2)
 	descriptor(p, busyDisk, 2, busyDisk+queueBuffer+0x10, 1, 2, 0)
 
-	for _, source := range []int64{1, 3, 10} {
+	for _, source := range []int64{1, 3, 10, 11} {
 		store(p, 0xc00_0000+4*source, 1)
 	}
-	store(p, 0xc00_2080, 1<<1|1<<3|1<<10)
+	store(p, 0xc00_2080, 1<<1|1<<3|1<<10|1<<11)
+	store(p, mmioRTC+0x10, 1)
 	storeByte(p, 0x1000_0002, 1) // FIFO
 	storeByte(p, 0x1000_0001, 1)
 	p.CSRR(asm.T0, asm.TIME)
@@ -258,11 +271,18 @@ func busyHandler(p *asm.Program) {
 
 	p.Label("virtio")
 	p.BEQZ(s9, "done")
+	p.ADDI(s10, s9, -11)
+	p.BEQZ(s10, "alarm")
 	p.SLLI(s10, s9, 12) // slot n has source n+1 and stands at its number of pages
 	p.LI(s11, 0x1000_0000)
 	p.ADD(s10, s10, s11)
 	p.LW(s11, 0x60, s10)
 	p.SW(s11, 0x64, s10)
+	p.J("complete")
+	p.Label("alarm")
+	p.LI(s10, mmioRTC)
+	p.SW(asm.Zero, 0x1c, s10)
+	p.ADDI(asm.S6, asm.S6, 1)
 	p.Label("complete")
 	p.LI(s10, 0xc20_1004)
 	p.SW(s9, 0, s10)

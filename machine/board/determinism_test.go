@@ -24,7 +24,14 @@ type world struct {
 	disk    []byte
 	pending []due
 	typed   uint64
+	// What is typed: an answer to each text in turn that console 0 shows, or
+	// whatever comes to mind if there is no script.
+	script []exchange
+	typing string
+	heard  uint64 // offset on console 0 behind what was awaited last
 }
+
+type exchange struct{ await, answer string }
 
 type due struct {
 	at machine.Icount
@@ -66,6 +73,30 @@ func (w *world) take(now machine.Icount, outs []machine.Output, delay machine.Ic
 	}
 }
 
+// typeAt is what is typed at the console now.
+func (w *world) typeAt(b *Board) []byte {
+	room := b.RxRoom(machine.Port{Kind: machine.PortConsole})
+	if w.script == nil {
+		if w.Uint64N(8) == 0 && room >= 2 {
+			return []byte{byte(w.typed), '\n'}
+		}
+		return nil
+	}
+	if w.typing == "" && len(w.script) > 0 {
+		offset, tail := b.ConsoleTail(0)
+		fresh := tail[min(uint64(len(tail)), max(w.heard, offset)-offset):]
+		if at := bytes.Index(fresh, []byte(w.script[0].await)); at >= 0 {
+			w.heard = offset + uint64(len(tail))
+			w.typing = w.script[0].answer
+			w.script = append([]exchange{}, w.script[1:]...)
+		}
+	}
+	n := min(room, len(w.typing))
+	text := w.typing[:n]
+	w.typing = w.typing[n:]
+	return []byte(text)
+}
+
 // record runs a board up to end in random slices, keeps every input, and a
 // check about every interval.
 func record(t testing.TB, b *Board, w *world, end, interval machine.Icount) []entry {
@@ -104,9 +135,9 @@ func record(t testing.TB, b *Board, w *world, end, interval machine.Icount) []en
 			}
 			i++
 		}
-		if w.Uint64N(8) == 0 && b.RxRoom(machine.Port{Kind: machine.PortConsole}) >= 2 {
-			deliver(machine.ConsoleInput{Session: 1, Offset: w.typed, Bytes: []byte{byte(w.typed), '\n'}})
-			w.typed += 2
+		if text := w.typeAt(b); len(text) > 0 {
+			deliver(machine.ConsoleInput{Session: 1, Offset: w.typed, Bytes: text})
+			w.typed += uint64(len(text))
 		}
 		if b.Icount() >= check {
 			log = append(log, entry{pos: b.Icount(), digest: b.Digest(), mark: b.Mark()})

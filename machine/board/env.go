@@ -19,6 +19,9 @@ func (e env) Load(gpa machine.GPA, size uint8) (uint64, bool) {
 func (e env) Store(gpa machine.GPA, size uint8, v uint64) bool {
 	ok := e.b.bus.Store(gpa, size, v)
 	e.b.carryLines()
+	if e.b.nextAlarm() != e.b.alarm {
+		e.b.requestExit(exitAlarm)
+	}
 	return ok
 }
 

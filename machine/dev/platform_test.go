@@ -106,10 +106,64 @@ func TestRTC(t *testing.T) {
 	play(t, r, []access{put4(4, 8), put4(0, 99), get4(0, 99), get4(4, 8)})
 	now += 3
 	play(t, r, []access{get4(0, 399)})
-	play(t, r, []access{put4(12, 2), put4(8, 1), get4(8, 1), get4(12, 2), get4(0x18, 1), put4(0x14, 1), get4(0x18, 0), put4(0x10, 1), get4(0x10, 1), get(0, 0)})
+	play(t, r, []access{put4(12, 9), put4(8, 1), get4(8, 1), get4(12, 9), get4(0x18, 1), put4(0x14, 1), get4(0x18, 0), put4(0x10, 1), get4(0x10, 1), get(0, 0)})
 	reload(t, r, NewRTC(0, r.now))
 	r.Reset()
 	play(t, r, []access{get4(8, 0), get4(0, 399)})
+}
+
+// The alarm, as goldfish's driver in the kernel uses it.
+func TestRTCAlarm(t *testing.T) {
+	const (
+		base   = 5 << 32
+		low    = 0x08
+		high   = 0x0c
+		enable = 0x10
+		clear  = 0x14
+		status = 0x18
+		ack    = 0x1c
+	)
+	at := func(ns uint64) []access {
+		return []access{put4(high, (base+ns)>>32), put4(low, (base+ns)&0xffff_ffff)}
+	}
+	for name, c := range map[string]struct {
+		before []access
+		alarm  machine.VTime // 0: none
+		wait   machine.VTime
+		irq    bool
+		after  []access // leave the line low
+	}{
+		"fires at its tick":           {append(at(1000), put4(enable, 1), get4(status, 1)), 10, 10, true, []access{get4(status, 0), put4(ack, 1)}},
+		"not a tick before":           {append(at(1000), put4(enable, 1)), 10, 9, false, []access{get4(status, 1)}},
+		"within a tick":               {append(at(1001), put4(enable, 1)), 11, 11, true, []access{put4(ack, 1)}},
+		"the past fires at once":      {append(at(0), put4(enable, 1)), 0, 0, true, []access{get4(status, 0), put4(ack, 0)}},
+		"cleared in time":             {append(at(1000), put4(enable, 1), put4(clear, 0), get4(status, 0)), 0, 20, false, nil},
+		"cleared too late":            {append(at(1000), put4(enable, 1)), 10, 20, true, []access{put4(clear, 1), get4(status, 0), put4(ack, 1)}},
+		"disabled":                    {at(1000), 10, 20, false, []access{get4(status, 0)}},
+		"fired before it is enabled":  {append(at(0), put4(enable, 1), put4(enable, 0)), 0, 0, false, nil},
+		"the clock is set ahead":      {append(at(1000), put4(enable, 1), put4(0, 1000)), 0, 0, true, []access{put4(0, 0), get4(status, 0), put4(ack, 1)}},
+		"the clock is set back":       {append(at(1000), put4(enable, 1), put4(4, 4)), 10 + 1<<32/100 + 1, 20, false, []access{get4(status, 1)}},
+		"armed again":                 {append(append(at(0), put4(ack, 1)), append(at(2000), put4(enable, 1))...), 20, 20, true, []access{put4(ack, 1)}},
+		"the upper half does not arm": {[]access{put4(enable, 1), put4(high, 0), get4(status, 0)}, 0, 20, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := machine.VTime(0)
+			r := NewRTC(base, func() machine.VTime { return now })
+			play(t, r, c.before)
+			if got, any := r.Alarm(); got != c.alarm || any != (c.alarm != 0) {
+				t.Errorf("the alarm is to fire at %d (%v), want %d", got, any, c.alarm)
+			}
+			now += c.wait
+			reload(t, r, NewRTC(0, r.now))
+			if r.IRQ() != c.irq {
+				t.Errorf("the line is %v", r.IRQ())
+			}
+			play(t, r, c.after)
+			if r.IRQ() {
+				t.Error("the line stays high")
+			}
+		})
+	}
 }
 
 type fakePower struct{ got []string }

@@ -16,20 +16,29 @@ const (
 	rtcIRQEnabled  = 0x10
 	rtcClearAlarm  = 0x14
 	rtcAlarmStatus = 0x18
+	rtcClearIRQ    = 0x1c
 )
 
 // nsPerTick is nanoseconds per tick of virtual time.
 const nsPerTick = 1_000_000_000 / machine.TimeBase
 
 // RTC is goldfish's real-time clock: nanoseconds since 1970, derived from
-// virtual time. The alarm can be set and read back but never fires.
+// virtual time, with an alarm.
+//
+//	idle --write of the lower half--> armed --time >= alarm--> fired: IRQ
+//	  ^---------- clear alarm ----------'                        |
+//	  '------------------- clear interrupt ----------------------'
+//
+// That the alarm has fired follows from the time and needs no event: it shows
+// at the first position where the time has come, however the machine is run.
 type RTC struct {
 	now func() machine.VTime
 
 	base       uint64 // nanoseconds since 1970 at VTime 0
 	high       uint32 // upper half of the time, latched when the lower is read
-	alarm      uint64
-	armed      bool
+	alarm      uint64 // nanoseconds since 1970
+	armed      bool   // and not known to have fired
+	fired      bool   // and the interrupt not cleared
 	irqEnabled bool
 }
 
@@ -41,6 +50,33 @@ func NewRTC(base uint64, now func() machine.VTime) *RTC { return &RTC{base: base
 func (r *RTC) Reset() { *r = RTC{now: r.now, base: r.base} }
 
 func (r *RTC) time() uint64 { return r.base + uint64(r.now())*nsPerTick }
+
+// due says whether an armed alarm has fired.
+func (r *RTC) due() bool { return r.armed && r.time() >= r.alarm }
+
+// IRQ is the level of the interrupt line. It rises by itself when the time of
+// Alarm comes.
+func (r *RTC) IRQ() bool { return r.irqEnabled && (r.fired || r.due()) }
+
+// Alarm is when the alarm is going to fire, and whether it is.
+func (r *RTC) Alarm() (machine.VTime, bool) {
+	if !r.armed || r.due() {
+		return 0, false
+	}
+	ns := r.alarm - r.time()
+	return r.now() + machine.VTime((ns-1)/nsPerTick+1), true
+}
+
+// Wakes says whether the alarm is going to raise the interrupt line.
+func (r *RTC) Wakes() bool { return r.irqEnabled && !r.fired }
+
+// settle makes an alarm that has fired a thing of the past, before registers
+// change that it follows from.
+func (r *RTC) settle() {
+	if r.due() {
+		r.armed, r.fired = false, true
+	}
+}
 
 // Load implements bus.Device; registers are words of 32 bits.
 func (r *RTC) Load(off uint64, size uint8) uint64 {
@@ -61,7 +97,7 @@ func (r *RTC) Load(off uint64, size uint8) uint64 {
 	case rtcIRQEnabled:
 		return truth(r.irqEnabled)
 	case rtcAlarmStatus:
-		return truth(r.armed)
+		return truth(r.armed && !r.due())
 	}
 	return 0
 }
@@ -72,6 +108,7 @@ func (r *RTC) Store(off uint64, size uint8, v uint64) {
 		return
 	}
 	v &= 0xffff_ffff
+	r.settle()
 	switch off {
 	case rtcTimeLow:
 		t := r.time()
@@ -88,6 +125,8 @@ func (r *RTC) Store(off uint64, size uint8, v uint64) {
 		r.irqEnabled = v&1 != 0
 	case rtcClearAlarm:
 		r.armed = false
+	case rtcClearIRQ:
+		r.fired = false
 	}
 }
 
@@ -105,6 +144,7 @@ func (r *RTC) SaveState(e *snapshot.Encoder) {
 	e.U32(r.high)
 	e.U64(r.alarm)
 	e.Bool(r.armed)
+	e.Bool(r.fired)
 	e.Bool(r.irqEnabled)
 }
 
@@ -115,6 +155,7 @@ func (r *RTC) LoadState(d *snapshot.Decoder) error {
 	r.high = d.U32()
 	r.alarm = d.U64()
 	r.armed = d.Bool()
+	r.fired = d.Bool()
 	r.irqEnabled = d.Bool()
 	return d.Err()
 }
