@@ -287,3 +287,124 @@ func TestDMABreaksReservation(t *testing.T) {
 		}
 	})
 }
+
+// skipper is a trap handler in M that counts faults in S11 and goes on behind
+// them, behind the call if the fault is a fetch's. An ecall swaps S10 with a
+// register and an ebreak ends the test.
+func skipper(register asm.CSR) func(p *asm.Program) {
+	return func(p *asm.Program) {
+		p.CSRR(asm.T0, asm.MCAUSE)
+		p.ADDI(asm.T1, asm.T0, -int64(rv64.Breakpoint))
+		p.BEQZ(asm.T1, "end")
+		p.CSRR(asm.T2, asm.MEPC)
+		p.ADDI(asm.T2, asm.T2, 4)
+		p.ANDI(asm.T1, asm.T0, ^3) // 9 and 11 are ecalls of S and M
+		p.ADDI(asm.T1, asm.T1, -8)
+		p.BNEZ(asm.T1, "fault")
+		p.CSRRW(asm.S10, register, asm.S10)
+		p.J("on")
+		p.Label("fault")
+		p.ADDI(asm.S11, asm.S11, 1)
+		p.ADDI(asm.T1, asm.T0, -int64(rv64.InstructionAccessFault))
+		p.BNEZ(asm.T1, "on")
+		p.MV(asm.T2, asm.RA)
+		p.Label("on")
+		p.CSRW(asm.MEPC, asm.T2)
+		p.MRET()
+		p.Label("end")
+		finish(p)
+	}
+}
+
+// R5: a change of PMP takes effect on the next access, whatever the accesses
+// before it have left in the TLB.
+func TestPMPChangesAtOnce(t *testing.T) {
+	const page, code = base + 0x10000, base + 0x11000
+	const closed = uint64(pmpAll|pmpNAPOT)<<8 | uint64(pmpNAPOT)
+	for _, c := range []struct {
+		name       string
+		priv       uint8
+		translated bool
+		lock       uint64
+		calls      uint64 // that were not closed
+	}{
+		{"S", rv64.Supervisor, false, 0, 2},
+		{"S, translated", rv64.Supervisor, true, 0, 2},
+		{"M does not care", rv64.MachineMode, false, 0, 3},
+		{"M, locked for ever", rv64.MachineMode, false, uint64(pmpL), 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				w.put(base+0x2000, skipper(asm.PMPCFG0))
+				w.put(code, func(p *asm.Program) {
+					p.ADDI(asm.A1, asm.A1, 1)
+					p.RET()
+				})
+				w.put(base, func(p *asm.Program) {
+					for i := range int64(3) {
+						p.LD(asm.A0, 0, asm.S0)
+						p.SD(asm.S1, 8+8*i, asm.S0)
+						p.JALR(asm.RA, 0, asm.S1)
+						p.ECALL()
+					}
+					p.EBREAK()
+				})
+				if c.translated {
+					w.pageTables()
+				}
+				w.Pmpcfg[1], w.Pmpaddr[1] = w.Pmpcfg[0], w.Pmpaddr[0]
+				w.Pmpcfg[0], w.Pmpaddr[0] = 0, napot(page, 0x2000)&^0x1ff
+				w.X[asm.S0], w.X[asm.S1], w.X[asm.S10] = page, code, closed|c.lock
+				w.Mtvec, w.Priv = base+0x2000, c.priv
+				w.until(t, done)
+				want(t, "calls", w.X[asm.A1], c.calls)
+				want(t, "faults", w.X[asm.S11], 3*(3-c.calls))
+				for i := range uint64(3) {
+					stored := uint64(0)
+					if c.calls == 3 || i == 0 || i == 2 && c.calls == 2 {
+						stored = code
+					}
+					want(t, "stored", w.load64(page+8+8*i), stored)
+				}
+			})
+		})
+	}
+}
+
+// R5: so does a change of ADUE, for a page that was accessed under the other
+// value, also when the bits are cleared in between.
+func TestADUEChangesAtOnce(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		const clean = (base+0x10000)>>12<<10 | pteV | pteR | pteW
+		w.pageTables()
+		w.leaf(0x5000, base+0x10000, pteV|pteR|pteW)
+		w.put(base+0x2000, skipper(asm.MENVCFG))
+		w.put(base, func(p *asm.Program) {
+			p.LD(asm.A0, 0, asm.S0) // sets A
+			p.ECALL()
+			p.LD(asm.A0, 0, asm.S0)
+			p.SD(asm.S0, 0, asm.S0) // fault: no D
+			p.SD(asm.S2, 0, asm.S1) // clears A
+			p.LD(asm.A0, 0, asm.S0) // fault: no A
+			p.SD(asm.S0, 0, asm.S0) // fault
+			p.LD(asm.A2, 0, asm.S1) // the entry
+			p.ECALL()
+			p.SD(asm.S0, 0, asm.S0) // sets both
+			p.ECALL()
+			p.SD(asm.S0, 8, asm.S0)    // has both
+			p.LD(asm.A3, 0, asm.S1)    // the entry
+			p.SD(asm.S2, 0, asm.S1)    // clears both
+			p.SD(asm.S0, 0x10, asm.S0) // fault
+			p.EBREAK()
+		})
+		w.X[asm.S0], w.X[asm.S1], w.X[asm.S2] = 0x5000, leafTable+5*8, clean
+		w.Mtvec, w.Priv = base+0x2000, rv64.Supervisor
+		w.until(t, done)
+		want(t, "faults", w.X[asm.S11], 4)
+		want(t, "entry without ADUE", w.X[asm.A2], clean)
+		want(t, "entry with ADUE", w.X[asm.A3], clean|pteA|pteD)
+		want(t, "memory", w.load64(base+0x10000), 0x5000)
+		want(t, "memory", w.load64(base+0x10008), 0x5000)
+		want(t, "memory", w.load64(base+0x10010), 0)
+	})
+}

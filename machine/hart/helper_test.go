@@ -32,13 +32,19 @@ type world struct {
 	count  uint64
 	ecalls []uint64 // a7 of ecalls that the machine handled
 	sbi    bool     // handle ecalls
-	stored int      // stores to the watched doubleword
+	// Stores to the watched doubleword, and what was to be seen at the last one.
+	watch       uint64
+	exitOnStore bool
+	stored      int
+	seen        machine.Icount
+	seenPC      uint64
+	seenValue   uint64
 }
 
 func newWorld(opt hart.Options) *world { return newLargeWorld(opt, ramSize) }
 
 func newLargeWorld(opt hart.Options, size uint64) *world {
-	w := &world{ram: mem.New(size)}
+	w := &world{ram: mem.New(size), watch: uint64(opt.Watch)}
 	w.Hart = hart.New(w.ram, w, opt)
 	w.restart(base, rv64.MachineMode)
 	w.SetClock(machine.Clock{Mul: 1 << 32}) // a tick an instruction
@@ -79,7 +85,13 @@ func (w *world) Store(gpa machine.GPA, size uint8, v uint64) bool {
 	return true
 }
 
-func (w *world) Stored(*hart.Hart) { w.stored++ }
+func (w *world) Stored(h *hart.Hart) {
+	w.stored++
+	w.seen, w.seenPC, w.seenValue = h.Icount, h.PC, w.load64(w.watch)
+	if w.exitOnStore {
+		h.RequestExit(done)
+	}
+}
 
 func (w *world) Ecall(h *hart.Hart) bool {
 	if !w.sbi {

@@ -132,6 +132,47 @@ func TestSv39Leaf(t *testing.T) {
 	}
 }
 
+// Without menvcfg.ADUE (Svade) an access that would have to set A or D is a
+// page fault, and the entry stays.
+func TestSvade(t *testing.T) {
+	const rwx = bitV | bitR | bitW | bitX
+	for _, r := range []struct {
+		name string
+		pte  uint64
+		a    sv39Access
+		ok   bool
+	}{
+		{"load without A", rwx, load, false},
+		{"load with A", rwx | bitA, load, true},
+		{"load with D alone", rwx | bitD, load, false},
+		{"fetch without A", rwx, fetch, false},
+		{"fetch with A", rwx | bitA, fetch, true},
+		{"store without A", rwx | bitD, store, false},
+		{"store without D", rwx | bitA, store, false},
+		{"store with both", rwx | bitA | bitD, store, true},
+		{"atomic without D", rwx | bitA, atomic, false},
+		{"atomic with both", rwx | bitA | bitD, atomic, true},
+	} {
+		eachRow(t, r.name, func(t *testing.T, opt hart.Options) {
+			w := sv39World(opt, rv64.Supervisor, r.a, 0, sv39VA)
+			w.Menvcfg &^= rv64.EnvADUE
+			entry, pte := uint64(sv39Leaf+8*7), sv39Page>>12<<10|r.pte
+			w.store64(entry, pte)
+			w.steps(t, 1)
+			cause := noTrap
+			if !r.ok {
+				cause = [...]rv64.Cause{rv64.LoadPageFault, rv64.StorePageFault, rv64.InstructionPageFault, rv64.StorePageFault}[r.a]
+			}
+			if w.trapped() != cause || !r.ok && w.Mtval != sv39VA {
+				t.Fatalf("cause %d, mtval %#x; want %d", w.trapped(), w.Mtval, cause)
+			}
+			if got := w.load64(entry); got != pte {
+				t.Errorf("the entry is %#x, want %#x", got, pte)
+			}
+		})
+	}
+}
+
 // Privileged specification 12.3.2: the walk above the leaf.
 func TestSv39Walk(t *testing.T) {
 	const leaf = bitV | bitR | bitW | bitA | bitD

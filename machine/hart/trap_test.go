@@ -271,3 +271,35 @@ func TestCounters(t *testing.T) {
 		want(t, "instret goes on", w.X[asm.A5], 1003)
 	})
 }
+
+// An instruction that traps counts as a cycle but does not retire (privileged
+// spec 3.1.10).
+func TestInstretCountsWhatRetires(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.Mtvec = base + 0x2000
+		w.put(base, func(p *asm.Program) {
+			p.NOP()
+			p.ECALL()
+		})
+		w.put(base+0x2000, func(p *asm.Program) {
+			p.CSRR(asm.A0, asm.CYCLE)
+			p.CSRR(asm.A1, asm.INSTRET)
+			p.LI(asm.T0, 4)
+			p.CSRW(asm.MCOUNTINHIBIT, asm.T0)
+			p.LA(asm.T0, "stopped")
+			p.CSRW(asm.MTVEC, asm.T0)
+			p.ECALL()
+			p.Align(4)
+			p.Label("stopped")
+			p.CSRR(asm.A2, asm.INSTRET)
+			p.CSRW(asm.MCOUNTINHIBIT, asm.Zero)
+			p.CSRR(asm.A3, asm.INSTRET)
+			finish(p)
+		})
+		w.until(t, done)
+		want(t, "cycle", w.X[asm.A0], 2)
+		want(t, "instret", w.X[asm.A1], 2) // the NOP and the handler's first
+		want(t, "instret stopped", w.X[asm.A2], 5)
+		want(t, "instret goes on", w.X[asm.A3], 5)
+	})
+}
