@@ -87,6 +87,9 @@ func (d *Divergence) Report() string {
 // difference, the pages.
 func Differences(log, here machine.Account) []Difference {
 	var parts []Difference
+	if log.Pos != here.Pos {
+		parts = append(parts, Difference{"the position", fmt.Sprint(log.Pos), fmt.Sprint(here.Pos)})
+	}
 	for i, r := range here.Registers {
 		if i >= len(log.Registers) || log.Registers[i].Name != r.Name {
 			return append(parts, Difference{"the registers that there are", fmt.Sprint(len(log.Registers)), fmt.Sprint(len(here.Registers))})

@@ -46,15 +46,25 @@ func (r *Replayer) Advance(e Entry, max machine.Icount) (done bool, err error) {
 // Apply is Advance without a limit: it runs the machine up to e and applies it.
 // The outputs are collected afterwards.
 func (r *Replayer) Apply(e Entry) error {
+	_, err := r.ApplyUntil(e, machine.Never)
+	return err
+}
+
+// maxStuck is how often a machine may come back from Run where it was.
+const maxStuck = 1000
+
+// ApplyUntil is Apply, but not beyond position max; done says whether e was
+// applied.
+func (r *Replayer) ApplyUntil(e Entry, max machine.Icount) (done bool, err error) {
 	for stuck := 0; ; {
 		before := r.m.Icount()
-		done, err := r.Advance(e, machine.Never)
-		if done || err != nil {
-			return err
+		done, err := r.Advance(e, max)
+		if done || err != nil || r.m.Icount() >= max {
+			return done, err
 		}
 		if stuck++; r.m.Icount() > before {
 			stuck = 0
-		} else if stuck > 1000 {
+		} else if stuck > maxStuck {
 			panic(fmt.Sprintf("replay: BUG: the machine stands at %d with outputs ready", before))
 		}
 	}

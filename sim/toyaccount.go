@@ -30,6 +30,34 @@ func (t *Toy) Account() machine.Account {
 	return a
 }
 
+// Flip makes a fault: it flips a bit of a "register", of the "page" or of the
+// "device", for tests of those who look for differences.
+func (t *Toy) Flip(part string) {
+	switch part {
+	case "register":
+		t.st.reg[3] ^= 1 << 17
+	case "page":
+		sector := uint64(2)
+		for t.busy(sector) { // what is being written there would mend it
+			sector++
+		}
+		t.st.written[sector] ^= 1
+	case "device":
+		t.st.conSession ^= 1 << 40
+	default:
+		panic("BUG: sim: the toy has no " + part)
+	}
+}
+
+func (t *Toy) busy(sector uint64) bool {
+	for _, p := range t.st.pending {
+		if p.Port.Kind == machine.PortDisk && p.Sector == sector {
+			return true
+		}
+	}
+	return false
+}
+
 // Instruction is what the next one is decided by; there are no addresses.
 func (t *Toy) Instruction() (machine.GVA, uint32, bool) {
 	return machine.GVA(t.st.pos), uint32(mix(t.st.reg[0]+uint64(t.st.pos+1)*0x9e3779b97f4a7c15)) | 3, true

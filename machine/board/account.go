@@ -13,7 +13,7 @@ import (
 
 // Account implements machine.Machine.
 func (b *Board) Account() machine.Account {
-	a := machine.Account{Pos: b.Icount(), Digest: b.Digest(), Registers: b.registers(), Base: mem.Base}
+	a := machine.Account{Pos: b.Icount(), Digest: b.Digest(), Registers: b.hart.Registers(), Base: mem.Base}
 	part := func(name string, save func(e *snapshot.Encoder)) {
 		e := snapshot.NewEncoder(b.enc[:0])
 		save(e)
