@@ -112,22 +112,7 @@ func busyGuest(p *asm.Program) {
 func busySetup(p *asm.Program) {
 	p.LA(asm.T0, "handler")
 	p.CSRW(asm.STVEC, asm.T0)
-	for _, giga := range []int64{0, 2} { // identity, read-write-execute
-		p.LI(asm.T0, busyRoot+giga*8)
-		p.LI(asm.T1, giga<<28|0xcf)
-		p.SD(asm.T1, 0, asm.T0)
-	}
-	p.LI(asm.T0, busyRoot+4*8)
-	p.LI(asm.T1, busyMiddle>>2|1)
-	p.SD(asm.T1, 0, asm.T0)
-	p.LI(asm.T0, busyMiddle)
-	p.LI(asm.T1, busyLeaf>>2|1)
-	p.SD(asm.T1, 0, asm.T0)
-	p.LI(asm.T1, busyRoot>>12)
-	p.LI(asm.T0, 1)
-	p.SLLI(asm.T0, asm.T0, 63) // mode 8: Sv39
-	p.OR(asm.T0, asm.T0, asm.T1)
-	p.CSRW(asm.SATP, asm.T0)
+	busyTranslation(p)
 
 	p.LI(asm.T0, 3<<13) // floating point on
 	p.CSRRS(asm.Zero, asm.SSTATUS, asm.T0)
@@ -150,6 +135,27 @@ func busySetup(p *asm.Program) {
 	p.LI(asm.T0, 1<<1|1<<5|1<<9)
 	p.CSRW(asm.SIE, asm.T0)
 	p.CSRRSI(asm.Zero, asm.SSTATUS, 2)
+}
+
+// busyTranslation turns translation on: devices and RAM where they are, and a
+// leaf table for busyWindow.
+func busyTranslation(p *asm.Program) {
+	for _, giga := range []int64{0, 2} { // identity, read-write-execute
+		p.LI(asm.T0, busyRoot+giga*8)
+		p.LI(asm.T1, giga<<28|0xcf)
+		p.SD(asm.T1, 0, asm.T0)
+	}
+	p.LI(asm.T0, busyRoot+4*8)
+	p.LI(asm.T1, busyMiddle>>2|1)
+	p.SD(asm.T1, 0, asm.T0)
+	p.LI(asm.T0, busyMiddle)
+	p.LI(asm.T1, busyLeaf>>2|1)
+	p.SD(asm.T1, 0, asm.T0)
+	p.LI(asm.T1, busyRoot>>12)
+	p.LI(asm.T0, 1)
+	p.SLLI(asm.T0, asm.T0, 63) // mode 8: Sv39
+	p.OR(asm.T0, asm.T0, asm.T1)
+	p.CSRW(asm.SATP, asm.T0)
 }
 
 func queueSetup(p *asm.Program, mmio, area int64) {

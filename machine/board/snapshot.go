@@ -24,7 +24,7 @@ import (
 // little-endian. It is not compressed.
 const (
 	snapshotMagic   = "LSSN"
-	snapshotVersion = 1
+	snapshotVersion = 2
 	snapshotHeader  = 4 + 4 + 32 + 8
 	snapshotEnd     = 0xffff_ffff
 
