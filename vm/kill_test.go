@@ -16,8 +16,9 @@ import (
 	"github.com/lockstep-vm/lockstep/sim"
 )
 
-// childEnv makes this test binary a replica: "backup DIR SWITCH" or "primary
-// DIR SWITCH PEER". It writes its events to the standard output as JSON lines.
+// childEnv makes this test binary a replica: "backup DIR SWITCH", "primary DIR
+// SWITCH PEER" or "restored DIR SWITCH PEER", from the stage's snapshot. It
+// writes its events to the standard output as JSON lines.
 const childEnv = "LOCKSTEP_TEST_REPLICA"
 
 func TestMain(m *testing.M) {
@@ -33,9 +34,13 @@ func child(args []string) int {
 	cfg := s.config(newEvents())
 	cfg.OnEvent = func(e Event) { _ = out.Encode(e) }
 	begin := Follow
-	if args[0] == "primary" {
+	switch args[0] {
+	case "restored":
+		cfg.Restore = s.snapshot()
+		fallthrough
+	case "primary":
 		cfg.Peer, begin = args[3], PowerOn
-	} else {
+	default:
 		cfg.Listen = "127.0.0.1:0"
 	}
 	r, err := begin(cfg)

@@ -21,7 +21,7 @@ const EventSaved EventKind = "saved"
 
 // savePatience bounds how long the guest stands still, in ns, until nothing is
 // held at the gate. After that the VM goes on without a snapshot.
-const savePatience = 5_000_000_000
+const savePatience = 2_000_000_000
 
 // Saved is a snapshot that was written.
 type Saved struct {
