@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/machine"
-	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/replay"
 	"github.com/lockstep-vm/lockstep/spec"
 )
@@ -18,9 +17,13 @@ import (
 type replayCommand struct {
 	Spec string `arg:"" type:"path" help:"The spec of the VM that was recorded."`
 	Log  string `arg:"" type:"path" help:"The log that run --record wrote."`
+
+	Compare bool   `help:"Execute on two engines side by side and name the first instruction after which they differ."`
+	Engine  string `default:"interp" placeholder:"NAME" help:"With --compare: the engine to examine (${default}). It is compared with the reference, which has no caches."`
+	Every   uint64 `default:"1000000" placeholder:"N" help:"With --compare: instructions between two comparisons at most (${default}). More often sees differences that soon heal, and is slower."`
 }
 
-// Run re-executes a log from power-on and compares every marker and digest.
+// Run re-executes a log and compares every marker and digest.
 func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	v, err := spec.Load(c.Spec)
 	if err != nil {
@@ -43,7 +46,10 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	if head.ConfigHash != mc.Hash() {
 		return refused(fmt.Errorf("%s was recorded with another configuration of the machine than %s describes", c.Log, c.Spec))
 	}
-	m, err := board.New(mc, head.Birth)
+	if c.Compare {
+		return c.compare(ctx, env, log, mc)
+	}
+	m, err := c.machine(head, mc, newBoard)
 	if err != nil {
 		return refused(err)
 	}
@@ -53,7 +59,7 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	var divergence *replay.Divergence
 	switch {
 	case errors.As(err, &divergence):
-		return exitError{ExitHalted, err}
+		return exitError{ExitHalted, errors.New(divergence.Report() + "\n  replay --compare tells whether this engine is at fault, or the recording")}
 	case err != nil:
 		return refused(err)
 	}
@@ -66,6 +72,17 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	}
 	return nil
 }
+
+// machine is a machine in the State that the log begins with.
+func (c *replayCommand) machine(head replay.Header, mc *machine.Config, build builder) (machine.Machine, error) {
+	if head.FromSnapshot() {
+		return nil, fmt.Errorf("%s begins with a snapshot at position %d, not at power-on", c.Log, head.Start.Pos)
+	}
+	return build(mc, head.Birth)
+}
+
+// A builder makes a machine at power-on.
+type builder func(*machine.Config, machine.Birth) (machine.Machine, error)
 
 // replayAll applies every entry and shows what the guest writes to its console.
 func replayAll(ctx context.Context, log *replay.Reader, r *replay.Replayer, m machine.Machine, console io.Writer) (cut bool, err error) {
@@ -84,13 +101,21 @@ func replayAll(ctx context.Context, log *replay.Reader, r *replay.Replayer, m ma
 			return false, err
 		}
 		outputs = m.Outputs(outputs[:0])
-		for _, o := range outputs {
-			if o.Port == (machine.Port{Kind: machine.PortConsole}) {
-				if _, err := console.Write(o.Bytes); err != nil {
-					return false, err
-				}
-			}
+		if err := printConsole(console, outputs); err != nil {
+			return false, err
 		}
 	}
 	return false, ctx.Err()
+}
+
+// printConsole writes what a guest has written to its first console.
+func printConsole(w io.Writer, outputs []machine.Output) error {
+	for _, o := range outputs {
+		if o.Port == (machine.Port{Kind: machine.PortConsole}) {
+			if _, err := w.Write(o.Bytes); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -140,6 +140,9 @@ func (r *Replica) liveSlice() {
 	}
 	l.exit = r.m.Run(from + l.slice)
 	r.collect()
+	if l.exit == machine.PoweredOff {
+		r.checkpoint() // the log ends with a digest
+	}
 	r.flush()
 	took := r.now() - before
 	if done := r.m.Icount() - from; l.exit == machine.Reached && took > 0 {
