@@ -35,6 +35,8 @@ func (b *Board) deviceName(i int) string {
 	switch nic := i - len(fixed); {
 	case nic < 0:
 		return fixed[i]
+	case b.program != nil:
+		return "program"
 	case nic < len(b.nics):
 		return fmt.Sprintf("virtio-net %d", nic)
 	default:

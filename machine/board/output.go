@@ -76,6 +76,10 @@ func (b *Board) ConsoleTail(console uint8) (offset uint64, tail []byte) {
 		return b.uart.Tail()
 	case virtioConsole:
 		return b.con.Tail()
+	case ProgramConsole:
+		if b.program != nil {
+			return b.program.errors.Tail()
+		}
 	}
 	return 0, nil
 }

@@ -296,6 +296,9 @@ func TestWriteOfAProgram(t *testing.T) {
 	if got := said(out, 0); !strings.HasPrefix(got, text) || len(got) != len(text)+maxWrite || said(out, ProgramConsole) != text[:3] {
 		t.Errorf("it says %d bytes, %.20q, and %q", len(got), got, said(out, ProgramConsole))
 	}
+	if _, tail := b.ConsoleTail(ProgramConsole); string(tail) != text[:3] {
+		t.Errorf("the tail of its standard error is %q", tail)
+	}
 	for _, c := range []struct {
 		what string
 		reg  asm.Reg
