@@ -39,7 +39,6 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM ARGS...  runs a program, which must end with that code
 //	forge LOG FILE              copies a log, its digests altered
 //	elf FILE KIND               makes a program for the bare machine; see elf_test.go
-//	elf FILE KIND               makes a program for the bare machine; see elf_test.go
 //	kernel FILE off|panic|few|count|long  makes the kernel of a bare-metal guest
 //	port NAME                   puts an unused TCP port of loopback into a variable
 //	until FILE TEXT             waits until a file has a text
