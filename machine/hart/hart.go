@@ -1,6 +1,10 @@
 // Package hart is one RISC-V hart: registers, CSRs, traps, address translation
 // and the block interpreter.
 //
+// It has the modes M, S and U, RV64GC with Zba, Zbb, Zbs, Zicond, Zicbom,
+// Zicboz, Zawrs, Zicntr, Zihpm, Svinval, Svade, Svadu and Sstc, Sv39 to Sv57 as
+// far as Options.MaxMode says, and 16 entries of PMP.
+//
 // State is what the guest can see. Everything else in a Hart (translation
 // lookaside buffers, decoded blocks) is a cache that may be dropped at any
 // moment without changing a later State (R5): a store that changes a page

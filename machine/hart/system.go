@@ -51,8 +51,8 @@ func (h *Hart) ecall(in *rv64.Inst) {
 	}
 }
 
-// Of Zawrs, WRS.NTO and WRS.STO may end at any time: they end at once, so they
-// never trap, whatever TW says. See exec.
+// The two waits of Zawrs may end at any time: they end at once, so they never
+// trap, whatever TW says. See exec.
 
 // wfi retires and waits unless an interrupt is pending that mie enables. In U
 // it is illegal, in S while TW is set: this hart never completes it in bounded

@@ -90,10 +90,29 @@ func TestReserved(t *testing.T) {
 		0, 0xffffffff, 0x0000, 0x8002 /* c.jr x0 */, 0x6001 | 5<<7 /* c.lui 0 */, 0x2001, /* c.addiw x0 */
 		0x4002 /* c.lwsp x0 */, 0x9c41 /* reserved c.arith */, 0x00002063 /* branch 2 */, 0x00007003, /* load 7 */
 		0x00004023 /* store 4 */, 0x02001013 | 1<<31 /* slli with junk */, 0x1010202f, /* lr with rs2 */
+		0x003da00f /* cbo 3 */, 0x005da00f /* cbo 5 */, 0x000da08f /* cbo.inval with rd */, 0x0000300f, /* misc-mem 3 */
+		0x16b500f3 /* sinval.vma with rd */, 0x18200073 /* sfence.inval 2 */, 0x00d080f3 /* wrs.nto with operands */, 0x02d00073, /* wrs 2 */
+		0x0f3fd53b /* czero in 32 bits */, 0x0f3fe533, /* between the two of Zicond */
 		0x00005053 /* fadd.s, rounding mode 5 */, 0x04000053, /* half precision */
 	} {
 		if in := rv64.Decode(raw); in.Op != rv64.ILLEGAL {
 			t.Errorf("%#x decodes to %+v", raw, in)
+		}
+	}
+}
+
+// What only writes x0 does nothing; a prefetch (Zicbop) is among it.
+func TestHints(t *testing.T) {
+	for name, f := range map[string]func(p *asm.Program){
+		"add":        func(p *asm.Program) { p.ADD(asm.Zero, asm.A0, asm.A1) },
+		"sh1add":     func(p *asm.Program) { p.SH1ADD(asm.Zero, asm.A0, asm.A1) },
+		"rori":       func(p *asm.Program) { p.RORI(asm.Zero, asm.A0, 1) },
+		"czero.eqz":  func(p *asm.Program) { p.CZEROEQZ(asm.Zero, asm.A0, asm.A1) },
+		"prefetch.i": func(p *asm.Program) { p.ORI(asm.Zero, asm.A0, 0x20) },
+		"prefetch.w": func(p *asm.Program) { p.ORI(asm.Zero, asm.A0, 0x23) },
+	} {
+		if in := one(f); in.Op != rv64.NOP {
+			t.Errorf("%s to x0 decodes to %+v", name, in)
 		}
 	}
 }

@@ -96,7 +96,7 @@ const (
 	CSRRCI
 	// FENCE and FENCE.I: memory is sequentially consistent and code coherent.
 	FENCE
-	// WRS.NTO and WRS.STO of Zawrs.
+	// Zawrs.
 	WRSNTO
 	WRSSTO
 	// SFENCE.VMA and those of Svinval.

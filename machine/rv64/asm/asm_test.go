@@ -53,7 +53,7 @@ func TestJumps(t *testing.T) {
 // Every method that is an instruction is in one of the tables: a table that
 // lacks one would prove nothing about it.
 func TestTablesAreComplete(t *testing.T) {
-	directives := "PC Label Addr Bytes Raw32 Raw16 Byte Half Word Dword Space Align AqRl LI LA CALL J BEQZ BNEZ"
+	directives := "PC Label Addr Bytes ELF Raw32 Raw16 Byte Half Word Dword Space Align AqRl LI LA CALL J BEQZ BNEZ"
 	source, err := os.ReadFile("encodings_test.go")
 	if err != nil {
 		t.Fatal(err)
