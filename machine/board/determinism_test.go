@@ -28,6 +28,7 @@ type world struct {
 	// whatever comes to mind if there is no script.
 	script []exchange
 	typing string
+	frames bool   // NICs receive frames, too
 	heard  uint64 // offset on console 0 behind what was awaited last
 }
 
@@ -138,6 +139,9 @@ func record(t testing.TB, b *Board, w *world, end, interval machine.Icount) []en
 		if text := w.typeAt(b); len(text) > 0 {
 			deliver(machine.ConsoleInput{Session: 1, Offset: w.typed, Bytes: text})
 			w.typed += uint64(len(text))
+		}
+		if nic := (machine.Port{Kind: machine.PortNIC}); w.frames && b.RxRoom(nic) > 0 {
+			deliver(machine.Frame{Bytes: make([]byte, 60+w.IntN(1400))})
 		}
 		if b.Icount() >= check {
 			log = append(log, entry{pos: b.Icount(), digest: b.Digest(), mark: b.Mark()})

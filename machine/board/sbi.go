@@ -6,7 +6,9 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 )
 
-// Extensions of the SBI (RISC-V Supervisor Binary Interface 2.0).
+// Extensions of the SBI (RISC-V Supervisor Binary Interface 2.0). The optional
+// ones that kernels also probe for are not there: PMU (no event is counted),
+// SUSP, CPPC, NACL, STA, FWFT and the legacy calls.
 const (
 	sbiBase   = 0x10
 	sbiTime   = 0x54494d45
@@ -138,7 +140,10 @@ func (b *Board) sbiHartState(h *hart.Hart, fn uint64, arg [3]uint64) (int64, uin
 			h.Waiting = true
 			b.requestExit(machine.Idle)
 			return sbiSuccess, 0
-		case arg[0] == 0x8000_0000: // default non-retentive
+		case arg[0] == 0x8000_0000:
+			// Default non-retentive: chapter 9.4 lets a platform do without. It
+			// would keep nothing that retentive suspension loses, and no node of
+			// the device tree offers an idle state.
 			return sbiNotSupported, 0
 		}
 		return sbiInvalidParam, 0
