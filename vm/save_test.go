@@ -67,10 +67,32 @@ func (s *stage) begin(how func(Config) (*Replica, error), change func(*Config)) 
 }
 
 // work waits until so many outputs more were released.
-func (g *running) work(n uint64) {
-	for before := g.Status().OutputDelay.Count; g.Status().OutputDelay.Count < before+n; {
-		time.Sleep(time.Millisecond)
+func (g *running) work(t *testing.T, n uint64) {
+	t.Helper()
+	before := g.Status().OutputDelay.Count
+	g.until(t, "more outputs", func() bool { return g.Status().OutputDelay.Count >= before+n })
+}
+
+// until waits for something that must come.
+func (g *running) until(t *testing.T, what string, come func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !come(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %s; told %v", what, g.log.list)
+		}
 	}
+}
+
+// unacknowledged waits until so much is held that no acknowledgement that is
+// still under way releases it all.
+func (g *running) unacknowledged(t *testing.T) {
+	t.Helper()
+	g.until(t, "outputs at the gate", func() bool {
+		g.out.mu.Lock()
+		defer g.out.mu.Unlock()
+		n, _ := g.out.gate.Waiting()
+		return n >= 1000
+	})
 }
 
 // end stops the VM, whose guest must never have read anything but what it wrote.
@@ -87,7 +109,12 @@ func (g *running) end(t *testing.T) {
 func ask[T any](g *running, question func() T) T {
 	answer := make(chan T, 1)
 	g.box.do(func() { answer <- question() })
-	return <-answer
+	select {
+	case a := <-answer:
+		return a
+	case <-g.done:
+		return question() // nobody else does anything any more
+	}
 }
 
 // take saves a toy that runs alone, lets it go on, ends it, and puts the image
@@ -95,13 +122,13 @@ func ask[T any](g *running, question func() T) T {
 func (s *stage) take() Saved {
 	s.t.Helper()
 	g := s.begin(PowerOn, func(*Config) {})
-	g.work(200)
+	g.work(s.t, 200)
 	got, err := g.Save(s.snapshot())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	g.log.await(s.t, EventSaved)
-	g.work(50) // the guest goes on
+	g.work(s.t, 50) // the guest goes on
 	g.end(s.t)
 	if err := os.Rename(s.image(), s.disk()); err != nil {
 		s.t.Fatal(err)
@@ -140,7 +167,7 @@ func TestSnapshotOfARunningVM(t *testing.T) {
 		c.build = func(mc *machine.Config, b machine.Birth) (machine.Machine, error) { return build(mc, b) }
 	})
 	first = ask(g, g.m.Mark)
-	g.work(200)
+	g.work(t, 200)
 	if st := g.Status(); machine.Icount(st.Position) <= got.Pos || first.Count < 200 {
 		t.Errorf("it runs at %d with %d outputs behind it, after a snapshot of %d", st.Position, first.Count, got.Pos)
 	}
@@ -164,11 +191,9 @@ func TestSnapshotWaitsForHeldOutputs(t *testing.T) {
 		primary.m.(*saved).held = func() bool { return !primary.out.empty() }
 		return 0
 	})
-	primary.work(50)
+	primary.work(t, 50)
 	backup.signal(t, syscall.SIGSTOP)
-	for primary.out.empty() { // what leaves the machine waits for the backup
-		time.Sleep(time.Millisecond)
-	}
+	primary.unacknowledged(t)
 	type result struct {
 		Saved
 		err error
@@ -178,9 +203,9 @@ func TestSnapshotWaitsForHeldOutputs(t *testing.T) {
 		got, err := primary.Save(s.snapshot())
 		done <- result{got, err}
 	}()
-	for !ask(primary, func() bool { return primary.saving != nil }) {
-		time.Sleep(time.Millisecond)
-	}
+	primary.until(t, "request", func() bool {
+		return len(done) > 0 || ask(primary, func() bool { return primary.saving != nil })
+	})
 	stands := ask(primary, func() machine.Icount { return primary.m.Icount() })
 	for range 10 {
 		if pos := ask(primary, func() machine.Icount { return primary.m.Icount() }); pos != stands || len(done) > 0 {
@@ -195,7 +220,7 @@ func TestSnapshotWaitsForHeldOutputs(t *testing.T) {
 	if got.err != nil || got.Pos != stands {
 		t.Fatalf("%+v, the guest stood at %d", got, stands)
 	}
-	primary.work(50)
+	primary.work(t, 50)
 	primary.end(t)
 	if primary.m.(*saved).bad {
 		t.Error("State was taken with outputs at the gate")
@@ -216,14 +241,12 @@ func TestSnapshotIsGivenUp(t *testing.T) {
 	})
 	log.await(t, EventProtected)
 	backup.signal(t, syscall.SIGSTOP)
-	for primary.out.empty() {
-		time.Sleep(time.Millisecond)
-	}
+	primary.unacknowledged(t)
 	if _, err := primary.Save(s.snapshot()); err == nil || !strings.Contains(err.Error(), "wait at the gate") {
 		t.Errorf("a snapshot with outputs at the gate: %v", err)
 	}
 	backup.signal(t, syscall.SIGCONT)
-	primary.work(50)
+	primary.work(t, 50)
 	primary.end(t)
 	backup.ends(t, Ended)
 }
@@ -239,7 +262,7 @@ func TestBackupOfARestoredVMGoesLive(t *testing.T) {
 	time.Sleep(worked)
 	primary.signal(t, syscall.SIGKILL)
 	backup.log.await(t, EventLive)
-	backup.work(100)
+	backup.work(t, 100)
 	backup.end(t)
 	if st := backup.Status(); st.Digests.Different > 0 {
 		t.Errorf("digests: %+v", st.Digests)
@@ -283,7 +306,7 @@ func TestLogOfARestoredVMReplays(t *testing.T) {
 	s.take()
 	var log bytes.Buffer
 	g := s.begin(PowerOn, func(c *Config) { c.Restore, c.Record = s.snapshot(), &log })
-	g.work(200)
+	g.work(t, 200)
 	g.end(t)
 	m, _, n := s.replayFrom(s.snapshot(), log.Bytes())
 	if m.Digest() != g.m.Digest() || n.Markers == 0 || n.Digests == 0 {
@@ -305,7 +328,7 @@ func TestRecordingBackup(t *testing.T) {
 	primary.signal(t, syscall.SIGKILL)
 	backup.log.await(t, EventLive)
 	live := backup.Status().Position
-	backup.work(100)
+	backup.work(t, 100)
 	backup.end(t)
 	m, head, n := s.replayFrom(s.snapshot(), log.Bytes())
 	if m.Digest() != backup.m.Digest() || n.Markers < 100 || uint64(m.Icount()) <= live {
@@ -342,7 +365,7 @@ func TestBackupOutlivesItsRecording(t *testing.T) {
 	time.Sleep(worked)
 	primary.signal(t, syscall.SIGKILL)
 	backup.log.await(t, EventLive)
-	backup.work(100)
+	backup.work(t, 100)
 	backup.end(t)
 }
 
@@ -368,7 +391,7 @@ func TestSnapshotsThatAreRefused(t *testing.T) {
 	refuses(waiting, s.snapshot(), "has ended")
 
 	g := s.begin(PowerOn, func(*Config) {})
-	g.work(1)
+	g.work(t, 1)
 	refuses(g, filepath.Join(s.dir, "no", "such", "place"), "no such file")
 	if _, err := g.Save(s.snapshot()); err != nil { // and the next one may be
 		t.Errorf("after one that failed: %v", err)
@@ -414,7 +437,7 @@ func TestRestoresThatAreRefused(t *testing.T) {
 		t.Errorf("a backup that restores: %v", err)
 	}
 	g := s.begin(PowerOn, func(c *Config) { c.Restore = s.snapshot() }) // none of those has begun a run
-	g.work(1)
+	g.work(t, 1)
 	cfg = s.config(newEvents())
 	cfg.Restore, cfg.build = s.snapshot(), s.build
 	if _, err := PowerOn(cfg); !errors.Is(err, arbiter.ErrNotEnded) {
@@ -429,7 +452,7 @@ func TestRestoreTellsOfALaterDisk(t *testing.T) {
 	s.take()
 	told := func() bool {
 		g := s.begin(PowerOn, func(c *Config) { c.Restore = s.snapshot() })
-		g.work(1)
+		g.work(t, 1)
 		g.cancel()
 		g.wait(t, Ended)
 		g.log.mu.Lock()
