@@ -3,53 +3,16 @@ package guests
 import (
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
-
-	"github.com/lockstep-vm/lockstep/image"
-	"github.com/lockstep-vm/lockstep/machine"
 )
-
-// A scenario is a guest whose script works for ever, and what it must have
-// done within length instructions to count.
-type scenario struct {
-	name   string
-	guest  guest
-	length machine.Icount
-	// done are numbers that the script prints, again and again as NAME=NUMBER,
-	// and what they must have reached at the last.
-	done map[string]int
-}
-
-var nic = []machine.NICConfig{{MAC: [6]byte{0x52, 0x54, 0, 0, 0, 1}}}
-
-// networkUp lets the guest answer ARP requests for 10.0.0.2.
-const networkUp = "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up\n"
-
-var scenarios = []scenario{
-	{
-		name: "fork",
-		guest: guest{image: image.Small, memory: 96 << 20, nics: nic, script: networkUp + `
-n=0
-while :; do
-	for i in 1 2 3 4 5 6; do
-		(echo $i $n | sed s/1/2/ | cat; /bin/true) >/tmp/out.$i &
-	done
-	wait
-	cat /tmp/out.* | sort | uniq | wc -l >/dev/null
-	n=$((n + 1))
-	echo rounds=$n
-done`},
-		length: 300_000_000,
-		done:   map[string]int{"rounds": 5},
-	},
-}
 
 // DESIGN, section 2: on real guests at work, with the clock steered hard. The
 // recording keeps its caches; the reference has none; the others are cut at
 // random positions, with caches dropped, snapshots restored and engines
 // changed. The State is the same at every check.
 func TestDeterminism(t *testing.T) {
-	for _, s := range scenarios {
+	for _, s := range scenarios(t) {
 		t.Run(s.name, func(t *testing.T) { s.test(t) })
 	}
 }
@@ -57,9 +20,7 @@ func TestDeterminism(t *testing.T) {
 func (s scenario) test(t *testing.T) {
 	n, seed := length(t, s.length), seed(t)
 	r := record(t, s.guest, n, 1_000_000, seed)
-	if !testing.Short() {
-		s.checkWork(t, r)
-	}
+	s.checkWork(t, r)
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) { r.replay(t, e, nil) })
 	}
@@ -69,8 +30,14 @@ func (s scenario) test(t *testing.T) {
 // checkWork: the guest did what the scenario is for, and the host disturbed it.
 func (s scenario) checkWork(t *testing.T, r *recording) {
 	t.Helper()
+	if _, what, bad := strings.Cut(r.console, "wrong: "); bad {
+		t.Errorf("a program in the guest found an error: %s", what)
+	}
 	checks, inputs := r.inputs()
 	t.Logf("%d checks, inputs %v", checks, inputs)
+	if testing.Short() {
+		return // there is no telling how far it got
+	}
 	for name, least := range s.done {
 		all := regexp.MustCompile(`\b`+name+`=(\d+)`).FindAllStringSubmatch(r.console, -1)
 		last := 0

@@ -2,6 +2,7 @@ package guests
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,22 +34,24 @@ busybox mount -t devtmpfs devtmpfs /dev
 busybox mount -t tmpfs tmpfs /tmp
 exec </dev/console >/dev/console 2>&1
 busybox --install -s /usr/bin 2>/dev/null
+stty -echo
+echo 1 >/proc/sys/vm/overcommit_memory # the Go runtime reserves much
 modprobe -a virtio_mmio virtio_blk virtio_net virtio-rng
-echo "` + beginLine + `"
 sh /test.sh
 echo "` + endLine + `$?"
 poweroff -f
 `
 
-// A guest is what a test boots: an image whose /init runs the test's script
+// A guest is what a test boots: an image whose /init runs the test's scripts
 // with busybox, all applets by their names, and powers off when it is through.
 type guest struct {
 	image  string               // name of the image
 	memory uint64               // bytes
 	disks  []machine.DiskConfig // all zeros at power-on
 	nics   []machine.NICConfig
-	script string                 // for busybox sh
 	files  func(a *image.Archive) // adds files of the test's own; may be nil
+	// Both are for busybox sh: what comes before the test, and the test.
+	prepare, script string
 }
 
 // config is the computer with that guest in it. It skips the test if nobody
@@ -62,7 +65,7 @@ func (g guest) config(t testing.TB) *machine.Config {
 	}
 	var a image.Archive
 	a.File("init", 0o755, []byte(initScript))
-	a.File("test.sh", 0o644, []byte(g.script))
+	a.File("test.sh", 0o644, fmt.Appendf(nil, "%s\necho %q\n%s\n", g.prepare, beginLine, g.script))
 	if g.files != nil {
 		g.files(&a)
 	}
