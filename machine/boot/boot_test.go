@@ -147,6 +147,41 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// Firmware lies at the start of RAM and begins; what tells it of the kernel is
+// clear of the tree, which firmware writes to in place.
+func TestPlaceWithFirmware(t *testing.T) {
+	cfg := &machine.Config{Memory: 64 << 20, Kernel: image(1<<20, 2<<20, 3<<20, 0), Initrd: make([]byte, 5000), Firmware: []byte("firmware")}
+	l, err := Place(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Layout{Entry: 0x8000_0000, Kernel: 0x8020_0000, Initrd: 0x83ff_e000, InitrdSize: 5000, Tree: 0x83e0_0000, Info: 0x83e1_0000}
+	if l != want {
+		t.Errorf("placed %+v, want %+v", l, want)
+	}
+	ram := mem.New(cfg.Memory)
+	if err := Load(ram, cfg, l, []byte("tree")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 8)
+	if ram.Read(RAMBase, got); string(got) != "firmware" {
+		t.Errorf("at the start of RAM is %q", got)
+	}
+	for i, v := range []uint64{0x4942534f, 2, 0x8020_0000, 1, 0, 0} {
+		if got, _ := ram.Load64(l.Info + machine.GPA(8*i)); got != v {
+			t.Errorf("word %d for fw_dynamic is %#x, want %#x", i, got, v)
+		}
+	}
+	cfg.Firmware = make([]byte, 2<<20)
+	if _, err := Place(cfg); err != nil {
+		t.Errorf("firmware up to the kernel: %v", err)
+	}
+	cfg.Firmware = make([]byte, 2<<20+1)
+	if _, err := Place(cfg); err == nil || !strings.Contains(err.Error(), "runs into the kernel") {
+		t.Errorf("firmware into the kernel: %v", err)
+	}
+}
+
 func TestPlaceRefuses(t *testing.T) {
 	const mib = 1 << 20
 	for name, c := range map[string]struct {
