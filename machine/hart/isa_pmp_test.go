@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/lockstep-vm/lockstep/machine/hart"
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
@@ -326,5 +328,86 @@ func TestPMPAtReset(t *testing.T) {
 		w.steps(t, 1)
 		want(t, "mcause", w.Mcause, uint64(rv64.InstructionAccessFault))
 		want(t, "mtval", w.Mtval, base)
+	})
+}
+
+// specAllows is the text of 3.7.1 word for word, byte by byte, on what the
+// registers show: may the eight bytes at a be loaded?
+func specAllows(cfg [16]uint8, addr [16]uint64, a uint64, machineMode bool) bool {
+	for i, c := range cfg {
+		matches := func(a uint64) bool {
+			switch c & rv64.PMPA {
+			case pmpTOR:
+				bottom := uint64(0)
+				if i > 0 {
+					bottom = addr[i-1] >> 10 << 10 << 2
+				}
+				return bottom <= a && a < addr[i]<<2
+			case pmpNAPOT:
+				// yyy...0111: as many ones, as many powers of two above eight.
+				size := uint64(8)
+				for y := addr[i]; y&1 == 1; y >>= 1 {
+					size *= 2
+				}
+				return a/size == addr[i]<<2/size
+			}
+			return false
+		}
+		if matches(a) != matches(a+7) {
+			return false
+		}
+		if matches(a) {
+			return machineMode && c&pmpL == 0 || c&pmpR != 0
+		}
+	}
+	return machineMode
+}
+
+// Random entries, as the CSRs take them, decide as the specification's text.
+func TestPMPAgainstTheText(t *testing.T) {
+	w := newWorld(hart.Options{})
+	rapid.Check(t, func(rt *rapid.T) {
+		w.restart(base, rv64.MachineMode)
+		w.Mtvec = isaTrap
+		page := rapid.Custom(func(t *rapid.T) uint64 { return base + rapid.Uint64Range(8, 255).Draw(t, "page")<<12 })
+		for i := range asm.CSR(16) {
+			a := page.Draw(rt, "address") >> 2
+			switch rapid.IntRange(0, 9).Draw(rt, "shape") {
+			case 0:
+				a = rapid.Uint64().Draw(rt, "any")
+			case 1, 2, 3, 4:
+				a |= 1<<rapid.IntRange(0, 20).Draw(rt, "size") - 1
+			}
+			w.setCSR(t, asm.PMPADDR0+i, a)
+		}
+		var cfg [16]uint8
+		var addr [16]uint64
+		for _, c := range []asm.CSR{0, 2} {
+			v := rapid.Uint64().Draw(rt, "cfg")
+			if rapid.Bool().Draw(rt, "unlocked") {
+				v &^= 0x8080808080808080
+			}
+			if c == 0 {
+				v = v&^0xff | uint64(pmpX|pmpR|pmpNAPOT) // what the test itself lies in
+				w.setCSR(t, asm.PMPADDR0, napot(base, 0x8000))
+			}
+			w.setCSR(t, asm.PMPCFG0+c, v)
+			v = w.readCSR(t, asm.PMPCFG0+c)
+			for i := range 8 {
+				cfg[int(c)*4+i] = uint8(v >> (8 * i))
+			}
+		}
+		for i := range asm.CSR(16) {
+			addr[i] = w.readCSR(t, asm.PMPADDR0+i)
+		}
+		w.put(base, func(p *asm.Program) { p.LD(asm.A0, 0, asm.A1) })
+		for range 20 {
+			at, priv := page.Draw(rt, "at"), rapid.SampledFrom([]uint8{rv64.User, rv64.MachineMode}).Draw(rt, "mode")
+			w.PC, w.Priv, w.Mstatus, w.X[asm.A1] = base, rv64.MachineMode, rv64.StatusMPRV|uint64(priv)<<11, at
+			w.steps(t, 1)
+			if got, want := w.trapped() == noTrap, specAllows(cfg, addr, at, priv == rv64.MachineMode); got != want {
+				rt.Fatalf("load at %#x as mode %d: %v, want %v; cfg %x, addr %x", at, priv, got, want, cfg, addr)
+			}
+		}
 	})
 }
