@@ -54,27 +54,27 @@ func (c *replayCommand) compare(ctx context.Context, env Env, log *replay.Reader
 		return refused(errors.New("--every must be 1 or more"))
 	}
 	reference := engines[len(engines)-1]
-	a, err := c.machine(head, mc, examined.build)
+	a, start, err := c.machine(head, mc, examined.build)
 	if err != nil {
 		return refused(err)
 	}
-	b, err := c.machine(head, mc, reference.build)
+	b, _, err := c.machine(head, mc, reference.build)
 	if err != nil {
 		return refused(err)
 	}
 	var failed error
 	comparison := replay.Comparison{
 		A: replay.Side{Name: examined.name, Machine: a}, B: replay.Side{Name: reference.name, Machine: b},
-		Start: head.Start, Every: machine.Icount(c.Every),
+		Start: start, Every: machine.Icount(c.Every),
 		Outputs: func(outputs []machine.Output) { failed = errors.Join(failed, printConsole(env.Stdout, outputs)) },
 	}
 	begin := time.Now()
-	entries := uint64(0)
+	entries, next := uint64(0), after(log, start)
 	found, err := comparison.Run(func() (replay.Entry, error) {
 		if err := errors.Join(ctx.Err(), failed); err != nil {
 			return replay.Entry{}, err
 		}
-		e, err := log.Next()
+		e, err := next()
 		if err == nil {
 			entries++
 		}
@@ -91,7 +91,7 @@ func (c *replayCommand) compare(ctx context.Context, env Env, log *replay.Reader
 		return refused(err)
 	}
 	fmt.Fprintf(env.Stderr, "\r\n%s and %s agree over %d instructions and %d entries, in %.1f s; digest %v\n",
-		examined.name, reference.name, a.Icount(), entries, time.Since(begin).Seconds(), a.Digest())
+		examined.name, reference.name, a.Icount()-start.Pos, entries, time.Since(begin).Seconds(), a.Digest())
 	if replay.Truncated(err) {
 		fmt.Fprintln(env.Stderr, "the log was cut off, not ended; everything before the cut was compared")
 	}

@@ -9,14 +9,18 @@ import (
 	"os"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/replay"
 	"github.com/lockstep-vm/lockstep/spec"
+	"github.com/lockstep-vm/lockstep/vm"
 )
 
 type replayCommand struct {
 	Spec string `arg:"" type:"path" help:"The spec of the VM that was recorded."`
-	Log  string `arg:"" type:"path" help:"The log that run --record wrote."`
+	Log  string `arg:"" type:"path" help:"The log that run --record or backup --record wrote."`
+
+	From string `type:"path" placeholder:"SNAPSHOT" help:"Begin with the State of this snapshot: the one that the log begins with, or one of the same run, taken while the log was written."`
 
 	Compare bool   `help:"Execute on two engines side by side and name the first instruction after which they differ."`
 	Engine  string `default:"interp" placeholder:"NAME" help:"With --compare: the engine to examine (${default}). It is compared with the reference, which has no caches."`
@@ -49,13 +53,13 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	if c.Compare {
 		return c.compare(ctx, env, log, mc)
 	}
-	m, err := c.machine(head, mc, newBoard)
+	m, start, err := c.machine(head, mc, newBoard)
 	if err != nil {
 		return refused(err)
 	}
-	r := replay.NewReplayer(m, head.Start)
+	r := replay.NewReplayer(m, start)
 	begin := time.Now()
-	cut, err := replayAll(ctx, log, r, m, env.Stdout)
+	cut, err := replayAll(ctx, after(log, start), r, m, env.Stdout)
 	var divergence *replay.Divergence
 	switch {
 	case errors.As(err, &divergence):
@@ -66,29 +70,63 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	took := time.Since(begin)
 	did := r.Compared()
 	fmt.Fprintf(env.Stderr, "\r\nreplayed %d instructions in %.1f s (%.0f M/s), %d entries; %d markers and %d digests agree; digest %v\n",
-		m.Icount(), took.Seconds(), float64(m.Icount())/1e6/took.Seconds(), r.Last().Seq, did.Markers, did.Digests, m.Digest())
+		m.Icount()-start.Pos, took.Seconds(), float64(m.Icount()-start.Pos)/1e6/took.Seconds(), r.Last().Seq-start.Seq, did.Markers, did.Digests, m.Digest())
 	if cut {
 		fmt.Fprintln(env.Stderr, "the log was cut off, not ended; everything before the cut was replayed")
 	}
 	return nil
 }
 
-// machine is a machine in the State that the log begins with.
-func (c *replayCommand) machine(head replay.Header, mc *machine.Config, build builder) (machine.Machine, error) {
-	if head.FromSnapshot() {
-		return nil, fmt.Errorf("%s begins with a snapshot at position %d, not at power-on", c.Log, head.Start.Pos)
+// machine is a machine in the State that replaying begins with, and the point
+// of the log that this is.
+func (c *replayCommand) machine(head replay.Header, mc *machine.Config, build builder) (machine.Machine, replay.Point, error) {
+	if c.From == "" {
+		if head.FromSnapshot() {
+			return nil, replay.Point{}, fmt.Errorf("%s begins with a snapshot at position %d, not at power-on; give that snapshot with --from FILE", c.Log, head.Start.Pos)
+		}
+		m, err := build(mc, head.Birth)
+		return m, head.Start, err
 	}
-	return build(mc, head.Birth)
+	m, h, err := vm.LoadSnapshot(c.From, mc, build)
+	if err != nil {
+		return nil, replay.Point{}, err
+	}
+	start := replay.Point{Seq: replay.Seq(h.LogSeq), Pos: h.Pos}
+	switch {
+	case head.FromSnapshot() && start == head.Start && h.Digest == head.StartDigest:
+	case h.RunID == head.RunID && h.RunOrdinal == head.RunOrdinal && start.Seq >= head.Start.Seq && start.Pos >= head.Start.Pos:
+	default:
+		return nil, replay.Point{}, fmt.Errorf("%s does not belong to %s: the snapshot is of run %v, position %d, digest %v; the log is of run %v and begins at position %d, digest %v",
+			c.From, c.Log, ft.Run{Ordinal: h.RunOrdinal, ID: h.RunID}, h.Pos, h.Digest, ft.Run{Ordinal: head.RunOrdinal, ID: head.RunID}, head.Start.Pos, head.StartDigest)
+	}
+	return m, start, nil
+}
+
+// after hands out the entries of a log that follow a point.
+func after(log *replay.Reader, start replay.Point) func() (replay.Entry, error) {
+	last := log.Header().Start.Seq
+	return func() (replay.Entry, error) {
+		for {
+			e, err := log.Next()
+			if err != nil && last < start.Seq && (errors.Is(err, io.EOF) || replay.Truncated(err)) {
+				return e, fmt.Errorf("the log ends with entry %d, before the snapshot, which follows entry %d; there is nothing to replay", last, start.Seq)
+			}
+			if err != nil || e.Seq > start.Seq {
+				return e, err
+			}
+			last = e.Seq
+		}
+	}
 }
 
 // A builder makes a machine at power-on.
 type builder func(*machine.Config, machine.Birth) (machine.Machine, error)
 
 // replayAll applies every entry and shows what the guest writes to its console.
-func replayAll(ctx context.Context, log *replay.Reader, r *replay.Replayer, m machine.Machine, console io.Writer) (cut bool, err error) {
+func replayAll(ctx context.Context, next func() (replay.Entry, error), r *replay.Replayer, m machine.Machine, console io.Writer) (cut bool, err error) {
 	var outputs []machine.Output
 	for ctx.Err() == nil {
-		e, err := log.Next()
+		e, err := next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return false, nil
