@@ -24,8 +24,8 @@ type Side struct {
 // run in the same pieces. A difference that is gone again at the next check is
 // not seen; a smaller Every sees more.
 type Comparison struct {
-	A, B  Side  // the engine that is examined, and the one it is measured by
-	Start Point // the entries follow this point; both machines are in that State
+	A, B  Side           // the engine that is examined, and the one it is measured by
+	Start Point          // the entries follow this point; both machines are in that State
 	Every machine.Icount // 0 means DefaultEvery
 	// Outputs, if not nil, gets what A has put out.
 	Outputs func([]machine.Output)

@@ -60,20 +60,6 @@ func TestLinuxBootIsDeterministic(t *testing.T) {
 	replay(t, "reference", ref, log[:first], nil)
 }
 
-// BenchmarkLinuxDigest measures a digest after each 100,000 instructions of a
-// running system.
-func BenchmarkLinuxDigest(b *testing.B) {
-	m := bootLinux(b, linuxConfig(b))
-	m.Digest()
-	for b.Loop() {
-		b.StopTimer()
-		m.Run(m.Icount() + 100_000)
-		m.Outputs(nil)
-		b.StartTimer()
-		m.Digest()
-	}
-}
-
 // BenchmarkLinuxSave measures a snapshot of a running system.
 func BenchmarkLinuxSave(b *testing.B) {
 	m := bootLinux(b, linuxConfig(b))

@@ -12,8 +12,24 @@ import (
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
-// A sum is a hash of 128 bits, added by halves so that the order of pages does
-// not matter and a page's part can be taken out again.
+// The digest of RAM is the sum over all pages of their hashes, each half modulo
+// 2^64, so that a page that was written costs one hash and two additions: its
+// old hash is taken out and its new one put in.
+//
+// The hash is xxh3 of 128 bits over the 4096 bytes, seeded with the number of
+// the page, so that equal pages at two places, or two pages that change places,
+// do not cancel out; a page of zeros counts as zero and is never hashed, as most
+// of RAM is. xxh3 because it reads a page about as fast as memory gives it, on
+// every host, with the same result, and because it mixes well enough that faults
+// which know nothing of it (a flipped bit, a lost or misplaced store, a stale
+// translation) pass unseen with a chance of about 2^-128 a page.
+// It is no cryptographic hash and the sum is no cryptographic sum: who chooses
+// the content of pages can make two States with one digest. Nobody stands to
+// gain by it. Both replicas execute the same code on the same inputs, so a guest
+// that crafts a collision has the same pages on both; it could hide from us a
+// fault of our own that it foresees, which harms only itself. What comes from
+// other people (logs, snapshots, the channel) is not guarded by this hash, and
+// whoever can write to those owns the guest anyway.
 type sum struct{ hi, lo uint64 }
 
 func (s sum) plus(t sum) sum  { return sum{s.hi + t.hi, s.lo + t.lo} }

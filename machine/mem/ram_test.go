@@ -146,3 +146,40 @@ func TestPagesMoveWithoutZeros(t *testing.T) {
 		t.Error("a page that does not fit was taken")
 	}
 }
+
+// Changes lists the pages whose content is another one than at the call before,
+// and only those, in order, whatever was hashed in between.
+func TestChangesAreOfContent(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := mem.New(size)
+		var was [size / mem.PageSize][16]byte
+		for range rapid.IntRange(0, 40).Draw(t, "steps") {
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			default:
+				off := rapid.IntRange(0, 8*mem.PageSize-1).Draw(t, "off")
+				r.Write(mem.Base+machine.GPA(off), []byte{rapid.Byte().Draw(t, "b") & 1}) // often as it was
+			case 0:
+				r.Digest()
+			case 1:
+				last := -1
+				now := was
+				for _, c := range r.Changes(nil) {
+					if int(c.Page) <= last {
+						t.Fatalf("page %d after %d", c.Page, last)
+					}
+					last = int(c.Page)
+					if c.Sum == was[c.Page] || c.Sum != r.PageDigest(uint64(c.Page)) {
+						t.Fatalf("page %d is listed with %x, was %x", c.Page, c.Sum, was[c.Page])
+					}
+					now[c.Page] = c.Sum
+				}
+				was = now
+				for p := range was {
+					if r.PageDigest(uint64(p)) != was[p] {
+						t.Fatalf("page %d has changed and is not listed", p)
+					}
+				}
+			}
+		}
+	})
+}
