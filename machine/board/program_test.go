@@ -194,6 +194,8 @@ func TestStatusOfAProgram(t *testing.T) {
 		{"all ones", func(p *asm.Program) { report(p, -1) }, 0, "wrote 0xffffffffffffffff to tohost: device 255, command 255"},
 		{"disk", func(p *asm.Program) { report(p, 2<<56) }, 0, "device 2, command 0"},
 		{"keyboard", func(p *asm.Program) { report(p, 1<<56) }, 0, "device 1, command 0"},
+		{"command 1 of device 0", func(p *asm.Program) { report(p, 1<<48|1) }, 0, "device 0, command 1"},
+		{"block that is not aligned", func(p *asm.Program) { report(p, callArgs+4) }, 0, "arguments at 0x80002044"},
 		{"no block", func(p *asm.Program) { report(p, 2) }, 0, "arguments at 0x2, which is not eight aligned doublewords of RAM"},
 		{"block over the end of RAM", func(p *asm.Program) { report(p, bareBase+programMemory-56) }, 0, "arguments at 0x80ffffc8"},
 		{"exit 0", func(p *asm.Program) { call(p, callExit, 0) }, 0, ""},

@@ -171,7 +171,7 @@ func TestELFErrors(t *testing.T) {
 		{"beyond any RAM", with(ok, segmentAt+24, 8, 1<<63), "lies outside RAM"},
 		{"huge", with(ok, segmentAt+40, 8, 1<<63), "lies outside RAM"},
 		{"wraps round", with(with(ok, segmentAt+24, 8, 1<<64-8), segmentAt+40, 8, 16), "lies outside RAM"},
-		{"more in the file", with(ok, segmentAt+32, 8, 4137), "says that it has 4137 bytes in the file and 4136 in memory"},
+		{"more in the file", with(ok, segmentAt+40, 8, 39), "says that it has 40 bytes in the file and 39 in memory"},
 		{"data outside", with(ok, segmentAt+8, 8, uint64(len(ok))), "which cannot be"},
 		{"data far outside", with(ok, segmentAt+8, 8, 1<<64-1), "which cannot be"},
 		{"overlap", withSegment(ok, 0x8000_1000, 0, 1<<20), "its segments at 0x80000000 (4136 bytes) and 0x80001000 overlap"},
