@@ -171,6 +171,7 @@ func (p *Program) addSegment(f, h elf) error {
 	if s.Size == 0 {
 		return nil
 	}
+	// As an offset in RAM an address below it is larger than any RAM.
 	if uint64(s.Addr-RAMBase) > machine.MaxMemory || s.Size > machine.MaxMemory {
 		return fmt.Errorf("its segment at %#x (%d bytes) lies outside RAM, which begins at %#x and has at most %d bytes; link the program at %#x",
 			uint64(s.Addr), s.Size, uint64(RAMBase), uint64(machine.MaxMemory), uint64(RAMBase))
