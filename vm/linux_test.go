@@ -113,6 +113,16 @@ func replayed(t *testing.T, mc *machine.Config, log []byte) (machine.Digest, rep
 	if err != nil {
 		t.Fatal(err)
 	}
+	return replayedInto(t, m, log)
+}
+
+// replayedInto is replayed for a machine in the State that the log begins with.
+func replayedInto(t *testing.T, m machine.Machine, log []byte) (machine.Digest, replay.Compared) {
+	t.Helper()
+	lr, err := replay.NewReader(bufio.NewReader(bytes.NewReader(log)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := replay.NewReplayer(m, lr.Header().Start)
 	for {
 		e, err := lr.Next()
@@ -160,5 +170,49 @@ func TestRebootOfAProtectedPair(t *testing.T) {
 	// The backup leaves at the primary's word, with what it has executed by then.
 	if p.m.Mark().Count < b.m.Mark().Count {
 		t.Errorf("the backup has made %d outputs, the primary %d", b.m.Mark().Count, p.m.Mark().Count)
+	}
+}
+
+// A stock kernel that is saved and restored goes on where it was: its shell
+// still has its variables.
+func TestRestoredLinuxGoesOn(t *testing.T) {
+	mc := linux(t, "lockstep.shell")
+	path := filepath.Join(t.TempDir(), "snap")
+	var before screen
+	r, err := PowerOn(Config{Name: "boot", Machine: mc, Console: &before})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := run(t, r, newEvents())
+	before.await(t, "~ # ", 1)
+	typed := "x=$((6*7)); echo set-$x\n"
+	g.Type(1, 0, []byte(typed))
+	before.await(t, "set-42", 1)
+	got, err := g.Save(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes at position %d; the guest stood still for %v", got.Size, got.Pos, got.Stood)
+	g.cancel()
+	g.wait(t, Ended)
+
+	var after screen
+	var log bytes.Buffer
+	if r, err = PowerOn(Config{Name: "boot", Machine: mc, Console: &after, Restore: path, Record: &log}); err != nil {
+		t.Fatal(err)
+	}
+	g = run(t, r, newEvents())
+	g.Type(2, 0, []byte("echo still-$x; poweroff -f\n"))
+	after.await(t, "still-42", 1)
+	g.wait(t, Ended)
+	if bytes.Contains(after.text.Bytes(), []byte("Linux version")) {
+		t.Error("it booted")
+	}
+	m, _, err := LoadSnapshot(path, mc, func(mc *machine.Config, b machine.Birth) (machine.Machine, error) { return board.NewReference(mc, b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, n := replayedInto(t, m, log.Bytes()); first != r.m.Digest() || n.Markers == 0 {
+		t.Errorf("digest %v of the replay from the snapshot, %v of the run; compared %+v", first, r.m.Digest(), n)
 	}
 }

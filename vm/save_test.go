@@ -368,19 +368,34 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// To protect the VM comes before recording it.
+// full says whether a write has failed, after making every further one fail.
+func (f *failing) full() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.left < 0
+	f.left = min(f.left, 0)
+	return was
+}
+
+// To protect the VM comes before recording it, also when it is all there is.
 func TestBackupOutlivesItsRecording(t *testing.T) {
-	s := newStage(t)
-	backup := s.begin(Follow, func(c *Config) {
-		c.Listen, c.Record, c.RecordState = "127.0.0.1:0", &failing{left: 2000}, filepath.Join(s.dir, "no", "such", "place")
-	})
-	primary := s.start("primary", backup.Addr())
-	backup.log.await(t, EventProtected)
-	time.Sleep(worked)
-	primary.signal(t, syscall.SIGKILL)
-	backup.log.await(t, EventLive)
-	backup.work(t, 100)
-	backup.end(t)
+	for name, left := range map[string]int{"while it replays": 2000, "when it is live": 1 << 40} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			log := &failing{left: left}
+			backup := s.begin(Follow, func(c *Config) {
+				c.Listen, c.Record, c.RecordState = "127.0.0.1:0", log, s.snapshot()
+			})
+			primary := s.start("primary", backup.Addr())
+			backup.log.await(t, EventProtected)
+			time.Sleep(worked)
+			primary.signal(t, syscall.SIGKILL)
+			backup.log.await(t, EventLive)
+			backup.until(t, "failed write", log.full)
+			backup.work(t, 100)
+			backup.end(t)
+		})
+	}
 }
 
 func TestSnapshotsThatAreRefused(t *testing.T) {
@@ -407,6 +422,7 @@ func TestSnapshotsThatAreRefused(t *testing.T) {
 	g := s.begin(PowerOn, func(*Config) {})
 	g.work(t, 1)
 	refuses(g, filepath.Join(s.dir, "no", "such", "place"), "no such file")
+	refuses(g, filepath.Join(s.dir, "arbiter"), "file exists") // it is a directory
 	if _, err := g.Save(s.snapshot()); err != nil { // and the next one may be
 		t.Errorf("after one that failed: %v", err)
 	}
