@@ -423,7 +423,7 @@ func TestSnapshotsThatAreRefused(t *testing.T) {
 	g.work(t, 1)
 	refuses(g, filepath.Join(s.dir, "no", "such", "place"), "no such file")
 	refuses(g, filepath.Join(s.dir, "arbiter"), "file exists") // it is a directory
-	if _, err := g.Save(s.snapshot()); err != nil { // and the next one may be
+	if _, err := g.Save(s.snapshot()); err != nil {            // and the next one may be
 		t.Errorf("after one that failed: %v", err)
 	}
 	g.end(t)

@@ -76,7 +76,7 @@ func (f *File) open() error {
 	}
 	var err error
 	if f.header, err = decodeFileHeader(b); err != nil {
-		return fmt.Errorf("%w (its header: %v)", ErrDamaged, err)
+		return fmt.Errorf("%w (its header: %w)", ErrDamaged, err)
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (f *File) fail(err error) error {
 	case f.in.err != nil && f.in.err != io.EOF:
 		f.err = f.in.err
 	default:
-		f.err = fmt.Errorf("%w (%v)", ErrDamaged, err)
+		f.err = fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	return f.err
 }

@@ -1,5 +1,6 @@
 // Package snapshot is the encoding that State is saved in and that digests are
-// taken over: little-endian primitives in a fixed order, in named sections.
+// taken over: little-endian primitives in a fixed order, in named sections. It
+// is also the file of a running VM, which holds such a State.
 //
 // Each piece of State has a pair of methods Save(*Encoder) and
 // Load(*Decoder) error; Load validates what it read.
