@@ -34,6 +34,7 @@ type Saved struct {
 // saving is a snapshot that was asked for and waits until the gate is empty.
 type saving struct {
 	path  string
+	guest snapshot.Guest
 	since int64 // host time at which the guest stopped
 	done  chan<- saveResult
 }
@@ -50,7 +51,8 @@ type saveResult struct {
 // goroutine but Run's, while Run runs or before it.
 func (r *Replica) Save(path string) (Saved, error) {
 	done := make(chan saveResult, 1)
-	r.box.do(func() { r.beginSave(path, done) })
+	guest := snapshot.GuestOf(r.cfg.Machine) // hashes much: not while the guest stands still
+	r.box.do(func() { r.beginSave(&saving{path: path, guest: guest, done: done}) })
 	select {
 	case res := <-done:
 		return res.saved, res.err
@@ -65,7 +67,7 @@ func (r *Replica) Save(path string) (Saved, error) {
 }
 
 // beginSave stops the guest for a snapshot.
-func (r *Replica) beginSave(path string, done chan<- saveResult) {
+func (r *Replica) beginSave(s *saving) {
 	why := ""
 	switch {
 	case r.saving != nil || r.writing:
@@ -78,15 +80,16 @@ func (r *Replica) beginSave(path string, done chan<- saveResult) {
 		why = "the guest is off"
 	}
 	if why != "" {
-		r.notSaved(done, errors.New("vm: no snapshot: "+why))
+		r.notSaved(s, errors.New("vm: no snapshot: "+why))
 		return
 	}
-	r.saving = &saving{path: path, since: r.now(), done: done}
+	s.since = r.now()
+	r.saving = s
 }
 
-func (r *Replica) notSaved(done chan<- saveResult, err error) {
+func (r *Replica) notSaved(s *saving, err error) {
 	r.event(EventNote, "%v", err)
-	done <- saveResult{err: err}
+	s.done <- saveResult{err: err}
 }
 
 // save takes the snapshot that was asked for, if it can be taken: State does not
@@ -100,11 +103,11 @@ func (r *Replica) save() bool {
 			return false
 		}
 		r.saving = nil
-		r.notSaved(s.done, fmt.Errorf("vm: no snapshot: outputs wait at the gate for more than %v; try again when the VM is protected, or alone", time.Duration(savePatience)))
+		r.notSaved(s, fmt.Errorf("vm: no snapshot: outputs wait at the gate for more than %v; try again when the VM is protected, or alone", time.Duration(savePatience)))
 		return true
 	}
 	r.saving = nil
-	h := r.header()
+	h := r.header(s.guest)
 	var state memory
 	if err := r.m.Save(&state); err != nil {
 		panic(fmt.Sprintf("BUG: vm: saving to memory failed: %v", err))
@@ -132,10 +135,10 @@ func (r *Replica) save() bool {
 }
 
 // header tells of the State at the present position.
-func (r *Replica) header() snapshot.FileHeader {
+func (r *Replica) header(guest snapshot.Guest) snapshot.FileHeader {
 	return snapshot.FileHeader{
 		VM: r.cfg.Name, RunOrdinal: r.run.Ordinal, RunID: r.run.ID, Taken: time.Now().Unix(),
-		Pos: r.m.Icount(), Digest: r.m.Digest(), LogSeq: uint64(r.last.Seq), Machine: snapshot.GuestOf(r.cfg.Machine),
+		Pos: r.m.Icount(), Digest: r.m.Digest(), LogSeq: uint64(r.last.Seq), Machine: guest,
 	}
 }
 
@@ -296,7 +299,7 @@ func (r *Replica) recordReceived(state *logchan.ReceivedState) {
 	if r.cfg.Record == nil {
 		return
 	}
-	h := r.header()
+	h := r.header(snapshot.GuestOf(r.cfg.Machine))
 	h.Size = uint64(state.Size)
 	rec, err := replay.NewRecorder(r.cfg.Record, replay.Header{
 		VM: h.VM, ConfigHash: h.Machine.Hash, RunOrdinal: h.RunOrdinal, RunID: h.RunID,
