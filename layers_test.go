@@ -30,6 +30,8 @@ var layers = map[string]layer{
 	"machine/mem":        {pure: true, imports: []string{"machine", "machine/snapshot"}},
 	"machine/bus":        {pure: true, imports: []string{"machine"}},
 	"machine/hart":       {pure: true, imports: []string{"machine", "machine/snapshot", "machine/rv64", "machine/softfloat", "machine/mem"}},
+	"machine/jit":        {imports: []string{"machine/hart", "machine/jit/amd64"}},
+	"machine/jit/amd64":  {pure: true, imports: []string{"machine/rv64", "machine/hart"}},
 	"machine/dev":        {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus"}},
 	"machine/dev/virtio": {pure: true, imports: []string{"machine", "machine/snapshot", "machine/mem", "machine/bus", "machine/dev"}},
 	"machine/boot":       {pure: true, imports: []string{"machine", "machine/mem"}},
@@ -51,7 +53,7 @@ var layers = map[string]layer{
 }
 
 // outside is what a pure room must not import: whatever could let the host in.
-var outside = []string{"time", "net", "os", "sync", "math/rand", "math/rand/v2", "crypto/rand", "runtime", "syscall", "log", "context"}
+var outside = []string{"time", "net", "os", "sync", "math/rand", "math/rand/v2", "crypto/rand", "runtime", "syscall", "log", "context", "golang.org/x/sys"}
 
 func TestImportsGoDownOnly(t *testing.T) {
 	files := 0
@@ -84,6 +86,8 @@ func checkFile(t *testing.T, path string) {
 		t.Errorf("%s: room %q is not in the layer table", path, room)
 		return
 	}
+	// What RAM is made of comes from the host, and is zeros wherever it comes from.
+	memory := room == "machine/mem" && strings.HasPrefix(filepath.Base(path), "alloc_")
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Error(err)
@@ -101,7 +105,7 @@ func checkFile(t *testing.T, path string) {
 			continue
 		}
 		for _, o := range outside {
-			if name == o || strings.HasPrefix(name, o+"/") {
+			if (name == o || strings.HasPrefix(name, o+"/")) && !memory {
 				t.Errorf("%s: the pure room %q imports %q", path, room, name)
 			}
 		}

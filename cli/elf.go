@@ -86,7 +86,7 @@ func (f *elfFlags) run(ctx context.Context, env Env) error {
 	if err != nil {
 		return refused(err)
 	}
-	b, err := board.NewProgram(memory, p, board.ProgramOptions{Reference: f.Engine == "reference"})
+	b, err := board.NewProgram(memory, p, board.Engine{Reference: f.Engine == "reference"})
 	if err != nil {
 		return refused(fmt.Errorf("%s: %w", f.ELF, err))
 	}

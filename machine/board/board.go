@@ -86,20 +86,38 @@ type Board struct {
 
 var _ machine.Machine = (*Board)(nil)
 
-// New is a computer at power-on. The configuration must not be changed
-// afterwards: its firmware, kernel and initrd are laid into RAM again at every
-// guest reset.
+// Engine is what executes the guest. All engines lead to the same State (R5).
+// The zero value is the interpreter.
+type Engine struct {
+	// Native translates what is executed often into the host's code; nil
+	// interprets everything. It belongs to one board.
+	Native hart.Native
+	// Reference interprets without any cache: slow, and what the others are
+	// tested against.
+	Reference bool
+}
+
+// hotAfter is how often a block is interpreted before it is translated.
+const hotAfter = 16
+
+func (e Engine) options() hart.Options {
+	return hart.Options{NoCache: e.Reference, Native: e.Native, Threshold: hotAfter}
+}
+
+// New is a computer at power-on, on the interpreter. The configuration must not
+// be changed afterwards: its firmware, kernel and initrd are laid into RAM
+// again at every guest reset.
 func New(cfg *machine.Config, birth machine.Birth) (*Board, error) {
-	return build(cfg, birth, hart.Options{})
+	return NewOn(Engine{}, cfg, birth)
 }
 
-// NewReference is a computer whose hart runs without any cache: slow, and what
-// New is tested against (R5).
+// NewReference is New on the reference engine.
 func NewReference(cfg *machine.Config, birth machine.Birth) (*Board, error) {
-	return build(cfg, birth, hart.Options{NoCache: true})
+	return NewOn(Engine{Reference: true}, cfg, birth)
 }
 
-func build(cfg *machine.Config, birth machine.Birth, opt hart.Options) (*Board, error) {
+// NewOn is New on an engine.
+func NewOn(e Engine, cfg *machine.Config, birth machine.Birth) (*Board, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -110,6 +128,7 @@ func build(cfg *machine.Config, birth machine.Birth, opt hart.Options) (*Board, 
 	if err := checkClock(birth.Clock, 0, 0); err != nil {
 		return nil, err
 	}
+	opt := e.options()
 	opt.MaxMode = satpMode(cfg.MMU)
 	b := &Board{cfg: cfg, hash: cfg.Hash(), layout: layout, birth: birth, ram: mem.New(cfg.Memory)}
 	b.hart = hart.New(b.ram, env{b}, opt)

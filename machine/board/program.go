@@ -14,13 +14,6 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/snapshot"
 )
 
-// ProgramOptions are what can be chosen for a program. The zero value is right.
-type ProgramOptions struct {
-	// Reference runs without any cache: slow, and what the rest is tested
-	// against (R5).
-	Reference bool
-}
-
 // ProgramConsole is the console that takes what a program writes to its
 // standard error by a system call. Everything else that it writes is on the
 // UART's, console 0, or on that of virtio.
@@ -37,7 +30,7 @@ var ProgramClock = machine.Clock{Mul: 1 << 29}
 //
 // The program ends the machine through its symbol tohost or the syscon; see
 // RunProgram and Ended.
-func NewProgram(memory uint64, p *boot.Program, opt ProgramOptions) (*Board, error) {
+func NewProgram(memory uint64, p *boot.Program, e Engine) (*Board, error) {
 	cfg := &machine.Config{Memory: memory, MMU: machine.Sv57}
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -50,7 +43,9 @@ func NewProgram(memory uint64, p *boot.Program, opt ProgramOptions) (*Board, err
 		birth:   machine.Birth{Clock: ProgramClock},
 		program: &program{image: p},
 	}
-	b.hart = hart.New(b.ram, env{b}, hart.Options{NoCache: opt.Reference, MaxMode: satpMode(cfg.MMU), Watch: p.ToHost})
+	opt := e.options()
+	opt.MaxMode, opt.Watch = satpMode(cfg.MMU), p.ToHost
+	b.hart = hart.New(b.ram, env{b}, opt)
 	b.hart.SetClock(b.birth.Clock)
 	b.attach()
 	b.devices = append(b.devices, b.program)

@@ -49,7 +49,7 @@ func bare(t testing.TB, body func(p *asm.Program)) *boot.Program {
 	return image
 }
 
-func newProgram(t testing.TB, image *boot.Program, opt ProgramOptions) *Board {
+func newProgram(t testing.TB, image *boot.Program, opt Engine) *Board {
 	t.Helper()
 	b, err := NewProgram(programMemory, image, opt)
 	if err != nil {
@@ -68,12 +68,12 @@ func onEngines(t *testing.T, image *boot.Program) (*Board, machine.Exit, []machi
 	var firstOut []machine.Output
 	for _, c := range []struct {
 		name string
-		opt  ProgramOptions
+		opt  Engine
 		cut  machine.Icount
 	}{
-		{"in one piece", ProgramOptions{}, machine.Never},
-		{"the reference", ProgramOptions{Reference: true}, machine.Never},
-		{"cut", ProgramOptions{}, 3},
+		{"in one piece", Engine{}, machine.Never},
+		{"the reference", Engine{Reference: true}, machine.Never},
+		{"cut", Engine{}, 3},
 	} {
 		b := newProgram(t, image, c.opt)
 		out, exit := runBare(b, c.cut)
@@ -226,7 +226,7 @@ func TestStatusOfAProgram(t *testing.T) {
 		if err := b.Save(&file); err != nil {
 			t.Fatal(err)
 		}
-		copied := newProgram(t, b.program.image, ProgramOptions{Reference: true})
+		copied := newProgram(t, b.program.image, Engine{Reference: true})
 		if err := copied.Load(&file); err != nil {
 			t.Fatal(err)
 		}
@@ -415,7 +415,7 @@ func TestProgramWaitsForEver(t *testing.T) {
 }
 
 func TestProgramThatDoesNotEnd(t *testing.T) {
-	b := newProgram(t, bare(t, func(p *asm.Program) { p.NOP() }), ProgramOptions{})
+	b := newProgram(t, bare(t, func(p *asm.Program) { p.NOP() }), Engine{})
 	if exit := b.RunProgram(12345); exit != machine.Reached || b.Icount() != 12345 {
 		t.Errorf("%v at %d", exit, b.Icount())
 	}
@@ -426,7 +426,7 @@ func TestProgramBegins(t *testing.T) {
 	b := newProgram(t, bare(t, func(p *asm.Program) {
 		p.LW(asm.S0, 0, asm.A1)
 		report(p, 1)
-	}), ProgramOptions{})
+	}), Engine{})
 	s := b.hart.State
 	if s.PC != bareBase || s.Priv != rv64.MachineMode || s.Mideleg != 0 || s.Medeleg != 0 || s.Mie != 0 || s.Mtvec != 0 || s.Satp != 0 || s.Menvcfg != 0 {
 		t.Errorf("it begins with %+v", s)
@@ -519,16 +519,16 @@ func TestSnapshotOfAProgram(t *testing.T) {
 	body := func(text string) *boot.Program {
 		return bare(t, func(p *asm.Program) { say(p, text); report(p, 1) })
 	}
-	b := newProgram(t, body("hello"), ProgramOptions{})
+	b := newProgram(t, body("hello"), Engine{})
 	b.RunProgram(10)
 	var file bytes.Buffer
 	if err := b.Save(&file); err != nil {
 		t.Fatal(err)
 	}
-	if err := newProgram(t, body("other"), ProgramOptions{}).Load(bytes.NewReader(file.Bytes())); err == nil {
+	if err := newProgram(t, body("other"), Engine{}).Load(bytes.NewReader(file.Bytes())); err == nil {
 		t.Error("the snapshot of another program was loaded")
 	}
-	c := newProgram(t, body("hello"), ProgramOptions{Reference: true})
+	c := newProgram(t, body("hello"), Engine{Reference: true})
 	if err := c.Load(&file); err != nil {
 		t.Fatal(err)
 	}
@@ -541,13 +541,13 @@ func TestSnapshotOfAProgram(t *testing.T) {
 
 func TestProgramThatDoesNotFit(t *testing.T) {
 	image := bare(t, func(p *asm.Program) {})
-	if _, err := NewProgram(1<<20, image, ProgramOptions{}); err == nil || !strings.Contains(err.Error(), "it must be between") {
+	if _, err := NewProgram(1<<20, image, Engine{}); err == nil || !strings.Contains(err.Error(), "it must be between") {
 		t.Errorf("with 1 MiB of memory: %v", err)
 	}
 	big := *image
 	big.Segments = append([]boot.Segment(nil), image.Segments...)
 	big.Segments[0].Size = programMemory + 1
-	if _, err := NewProgram(programMemory, &big, ProgramOptions{}); err == nil || !strings.Contains(err.Error(), "give the machine more memory") {
+	if _, err := NewProgram(programMemory, &big, Engine{}); err == nil || !strings.Contains(err.Error(), "give the machine more memory") {
 		t.Errorf("a program larger than memory: %v", err)
 	}
 }

@@ -89,7 +89,7 @@ func (h *Hart) readVirtual(va uint64, size uint8) (uint64, bool) {
 	if va&pageMask+uint64(size) > mem.PageSize {
 		return h.readCrossing(va, size)
 	}
-	m, fault, ok := h.walk(va, h.dataContext, accessLoad)
+	m, fault, ok := h.walk(va, h.DataContext, accessLoad)
 	if !ok {
 		h.trap(fault, va)
 		return 0, false
@@ -117,7 +117,7 @@ func (h *Hart) cacheRead(m *mapping, va, off uint64) {
 		return
 	}
 	h.derivesFrom(m, va, accessLoad)
-	h.tlb.read[va>>mem.PageShift&tlbMask] = tlbEntry{va&^uint64(pageMask) | h.dataContext, off - va}
+	h.ReadTLB[va>>mem.PageShift&tlbMask] = h.entry(va, off)
 }
 
 func (h *Hart) readRAM(off uint64, size uint8) uint64 {
@@ -147,7 +147,7 @@ func (h *Hart) translatePair(va uint64, size uint8, a access) (p pair, ok bool) 
 	at := [2]uint64{va, va + uint64(p.first)}
 	n := [2]uint8{p.first, size - p.first}
 	for i := range p.m {
-		m, fault, ok := h.walk(at[i], h.dataContext, a)
+		m, fault, ok := h.walk(at[i], h.DataContext, a)
 		if ok && !h.ram.Contains(m.gpa, uint64(n[i])) {
 			fault, ok = a.accessFault(), false
 		}
@@ -186,7 +186,7 @@ func (h *Hart) writeVirtual(va uint64, size uint8, v uint64) bool {
 	if va&pageMask+uint64(size) > mem.PageSize {
 		return h.writeCrossing(va, size, v)
 	}
-	m, fault, ok := h.walk(va, h.dataContext, accessStore)
+	m, fault, ok := h.walk(va, h.DataContext, accessStore)
 	if !ok {
 		h.trap(fault, va)
 		return false
@@ -215,12 +215,12 @@ func (h *Hart) beforeWrite(m *mapping, va, n uint64) {
 	if !h.opt.NoCache {
 		// First, so that a store to one of its own page tables drops it.
 		h.derivesFrom(m, va, accessStore)
-		h.tlb.write[va>>mem.PageShift&tlbMask] = tlbEntry{va&^uint64(pageMask) | h.dataContext, off - va}
+		h.WriteTLB[va>>mem.PageShift&tlbMask] = h.entry(va, off)
 	}
 	page := off >> mem.PageShift
 	h.ram.Touch(off, n)
 	if h.ram.PageFlags(page)&mem.Watched != 0 {
-		h.tlb.write[va>>mem.PageShift&tlbMask].tag = 0
+		h.WriteTLB[va>>mem.PageShift&tlbMask].Tag = 0
 	} else {
 		h.ram.SetFlags(page, mem.WriteEntry)
 	}

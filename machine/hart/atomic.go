@@ -63,7 +63,7 @@ func (h *Hart) atomic(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 
 // translateAtomic is a walk that only RAM satisfies.
 func (h *Hart) translateAtomic(va uint64, size uint8, a access) (mapping, bool) {
-	m, fault, ok := h.walk(va, h.dataContext, a)
+	m, fault, ok := h.walk(va, h.DataContext, a)
 	if ok && !h.ram.Contains(m.gpa, uint64(size)) {
 		fault, ok = a.accessFault(), false
 	}

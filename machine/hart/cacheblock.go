@@ -26,7 +26,7 @@ func (h *Hart) blockOp(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 	// To clean, flush or invalidate takes the permission to load or to store.
 	// Whoever may store may load, in page tables and in PMP. The fault is a
 	// store's in any case, and only A is set.
-	m, fault, ok := h.walk(va, h.dataContext, accessLoad)
+	m, fault, ok := h.walk(va, h.DataContext, accessLoad)
 	if ok && !h.ram.Contains(m.gpa&^(blockSize-1), blockSize) {
 		fault, ok = rv64.StoreAccessFault, false
 	}
@@ -59,11 +59,11 @@ func (h *Hart) blockOpEnabled(op rv64.Op) bool {
 // zeroBlock is a store of zeros to the whole block. False: it trapped.
 func (h *Hart) zeroBlock(va uint64) bool {
 	first := va &^ (blockSize - 1)
-	if e := &h.tlb.write[first>>mem.PageShift&tlbMask]; e.tag == first&^pageMask|h.dataContext {
-		h.clearBlock(first + e.delta)
+	if e := &h.WriteTLB[first>>mem.PageShift&tlbMask]; e.Tag == first&^pageMask|h.DataContext {
+		h.clearBlock(first + e.Delta)
 		return true
 	}
-	m, fault, ok := h.walk(first, h.dataContext, accessStore)
+	m, fault, ok := h.walk(first, h.DataContext, accessStore)
 	if ok && !h.ram.Contains(m.gpa, blockSize) {
 		fault, ok = rv64.StoreAccessFault, false
 	}
@@ -74,14 +74,14 @@ func (h *Hart) zeroBlock(va uint64) bool {
 	h.commit(&m)
 	h.beforeWrite(&m, first, blockSize)
 	off := uint64(m.gpa - mem.Base)
-	h.clearBlock(off)
+	h.clearBlock(h.window.Origin() + off)
 	h.wrote(off, blockSize)
 	return true
 }
 
-// clearBlock zeroes the block at offset off in RAM.
-func (h *Hart) clearBlock(off uint64) {
+// clearBlock zeroes the block at an address of the window.
+func (h *Hart) clearBlock(at uint64) {
 	for i := uint64(0); i < blockSize; i += 8 {
-		h.ram.Put64(off+i, 0)
+		h.window.Put64(at+i, 0)
 	}
 }

@@ -11,9 +11,6 @@ const (
 	// instruction's 16 bytes.
 	blockCost = 10
 	pageCost  = mem.PageSize/16 + 16
-
-	jumpSize = 1 << 13
-	jumpMask = jumpSize - 1
 )
 
 // A block is a run of instructions within one page that is entered at the top
@@ -30,11 +27,16 @@ type block struct {
 	next, taken *block
 	// lasting: the block may be found again; one that crosses pages may not.
 	lasting bool
+	start   uint64 // offset in the page
+	// heat counts down the times that the block is interpreted before it is
+	// translated; native is where its translation begins, 0 without.
+	heat   int32
+	native uint64
 }
 
 func newBlock(insts []rv64.Inst, size uint64) block {
 	n := len(insts)
-	b := block{insts: insts, body: insts, length: uint64(n), size: size}
+	b := block{insts: insts, body: insts, length: uint64(n), size: size, heat: never}
 	if insts[n-1].Op.EndsBlock() {
 		b.body, b.end = insts[:n-1], insts[n-1]
 	} else {
@@ -51,18 +53,13 @@ type codePage struct {
 	// another piece of the page drops nothing.
 	granules uint64
 	off      uint64 // of the page in RAM
-}
-
-// A jump remembers the block at a virtual address in a context.
-type jump struct {
-	pc, key uint64
-	block   *block
+	id       uint64 // the number of this code, never used again
 }
 
 type codeCache struct {
-	pages []*codePage // by page of RAM
-	jumps [jumpSize]jump
-	arena []rv64.Inst // unused room for instructions of new blocks
+	pages  []*codePage // by page of RAM
+	newest uint64      // id of a codePage
+	arena  []rv64.Inst // unused room for instructions of new blocks
 	// cost is what all blocks and pages take, and limit where they are all
 	// dropped, in units of 16 bytes.
 	cost, limit uint64
@@ -96,17 +93,17 @@ func (h *Hart) find() *block {
 		}
 		b = h.decode(page, in)
 	}
-	h.code.jumps[pc>>1&jumpMask] = jump{pc: pc, key: h.fetchKey, block: b}
+	h.Jumps[pc>>1&jumpMask] = Jump{PC: pc, Code: page.id, Native: h.entryOf(b), block: b}
 	return b
 }
 
 // fetchPage translates pc for a fetch. Nil: it trapped, with tval the address
 // of the part of the instruction that faults.
 func (h *Hart) fetchPage(va uint64) *codePage {
-	e := &h.tlb.fetch[va>>mem.PageShift&tlbMask]
-	tag := va&^uint64(pageMask) | h.fetchContext
-	if e.tag == tag {
-		return e.page
+	e := va >> mem.PageShift & tlbMask
+	tag := va&^uint64(pageMask) | h.FetchContext
+	if h.FetchTLB[e].Tag == tag {
+		return h.tlb.code[e]
 	}
 	m, off, ok := h.fetch(va)
 	if !ok {
@@ -116,17 +113,17 @@ func (h *Hart) fetchPage(va uint64) *codePage {
 	page := off >> mem.PageShift
 	c := h.code.pages[page]
 	if c == nil {
-		c = &codePage{off: page << mem.PageShift}
+		c = h.newCodePage(page << mem.PageShift)
 		h.code.pages[page] = c
 		h.code.cost += pageCost
 	}
-	*e = fetchEntry{tag, c}
+	h.FetchTLB[e], h.tlb.code[e] = FetchEntry{tag, c.id}, c
 	return c
 }
 
 // fetch walks for a fetch of the halfword at va and gives its offset in RAM.
 func (h *Hart) fetch(va uint64) (m mapping, off uint64, ok bool) {
-	m, fault, ok := h.walk(va, h.fetchContext, accessFetch)
+	m, fault, ok := h.walk(va, h.FetchContext, accessFetch)
 	if ok && !h.ram.Contains(m.gpa, 2) {
 		fault, ok = rv64.InstructionAccessFault, false
 	}
@@ -207,7 +204,10 @@ func (h *Hart) decode(page *codePage, in uint64) *block {
 	}
 	b := new(block)
 	*b = newBlock(h.code.keep(insts[:n]), at-in)
-	b.lasting = true
+	b.lasting, b.start = true, in
+	if h.opt.Native != nil {
+		b.heat = h.opt.Threshold
+	}
 	page.blocks = append(page.blocks, b)
 	page.slots[in>>1] = uint16(len(page.blocks))
 	return b
@@ -240,9 +240,19 @@ func (h *Hart) dropPage(c *codePage, page uint64) {
 	if len(c.blocks) == 0 {
 		return
 	}
-	*c = codePage{off: c.off}
+	for i := range h.FetchTLB {
+		if h.FetchTLB[i].Code == c.id {
+			h.FetchTLB[i].Tag = 0
+		}
+	}
+	*c = *h.newCodePage(c.off)
 	h.ram.ClearFlags(page, mem.HasCode)
-	h.dropJumps()
+	h.leave = true
+}
+
+func (h *Hart) newCodePage(off uint64) *codePage {
+	h.code.newest++
+	return &codePage{off: off, id: h.code.newest}
 }
 
 // dropCode forgets every block.
@@ -253,8 +263,9 @@ func (h *Hart) dropCode() {
 		}
 	}
 	clear(h.code.pages)
-	clear(h.code.jumps[:])
-	clear(h.tlb.fetch[:])
+	clear(h.Jumps[:])
+	clear(h.FetchTLB[:])
 	h.code.cost = 0
-	h.dropJumps()
+	h.dropNative()
+	h.leave = true
 }

@@ -17,13 +17,23 @@ import (
 // A block runs whole only if limit leaves room for all of it; otherwise just
 // its first instructions do (R4).
 func (h *Hart) exec(limit machine.Icount) {
-	x, ram := &h.X, h.ram.Window
+	x, ram := &h.X, h.window
 	for !h.attention && h.Icount < limit {
 		b := h.lookup()
 		if b == nil {
 			continue // the fetch has trapped
 		}
-		pc, done, context := h.PC, h.Icount, h.dataContext
+		if b.heat <= 0 {
+			if b.native == 0 {
+				h.translate(b)
+				continue
+			}
+			if uint64(limit-h.Icount) >= b.length {
+				h.execNative(b, limit)
+				continue
+			}
+		}
+		pc, done, context := h.PC, h.Icount, h.DataContext
 		h.leave = false
 	chain:
 		for {
@@ -31,6 +41,9 @@ func (h *Hart) exec(limit machine.Icount) {
 			room := uint64(limit - done)
 			if room < b.length {
 				body = b.insts[:room]
+			} else if b.heat--; b.heat <= 0 {
+				h.PC, h.Icount = pc, done
+				break chain
 			}
 			for i := range body {
 				in := &body[i]
@@ -105,85 +118,85 @@ func (h *Hart) exec(limit machine.Icount) {
 				// byte's. Writing x0 and clearing it again is cheaper than a test.
 				case rv64.LB:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == va&^pageMask|context {
-						x[in.Rd&31] = uint64(int8(ram.At8(va + e.delta)))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == va&^pageMask|context {
+						x[in.Rd&31] = uint64(int8(ram.At8(va + e.Delta)))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LH:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == (va+1)&^pageMask|context {
-						x[in.Rd&31] = uint64(int16(ram.At16(va + e.delta)))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == (va+1)&^pageMask|context {
+						x[in.Rd&31] = uint64(int16(ram.At16(va + e.Delta)))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LW:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == (va+3)&^pageMask|context {
-						x[in.Rd&31] = uint64(int32(ram.At32(va + e.delta)))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == (va+3)&^pageMask|context {
+						x[in.Rd&31] = uint64(int32(ram.At32(va + e.Delta)))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LD:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == (va+7)&^pageMask|context {
-						x[in.Rd&31] = ram.At64(va + e.delta)
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == (va+7)&^pageMask|context {
+						x[in.Rd&31] = ram.At64(va + e.Delta)
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LBU:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == va&^pageMask|context {
-						x[in.Rd&31] = uint64(ram.At8(va + e.delta))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == va&^pageMask|context {
+						x[in.Rd&31] = uint64(ram.At8(va + e.Delta))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LHU:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == (va+1)&^pageMask|context {
-						x[in.Rd&31] = uint64(ram.At16(va + e.delta))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == (va+1)&^pageMask|context {
+						x[in.Rd&31] = uint64(ram.At16(va + e.Delta))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.LWU:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.read[va>>12&tlbMask]; e.tag == (va+3)&^pageMask|context {
-						x[in.Rd&31] = uint64(ram.At32(va + e.delta))
+					if e := &h.ReadTLB[va>>12&tlbMask]; e.Tag == (va+3)&^pageMask|context {
+						x[in.Rd&31] = uint64(ram.At32(va + e.Delta))
 						x[0] = 0
 					} else if !h.load(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.SB:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.write[va>>12&tlbMask]; e.tag == va&^pageMask|context {
-						ram.Put8(va+e.delta, uint8(x[in.Rs2&31]))
+					if e := &h.WriteTLB[va>>12&tlbMask]; e.Tag == va&^pageMask|context {
+						ram.Put8(va+e.Delta, uint8(x[in.Rs2&31]))
 					} else if !h.store(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.SH:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.write[va>>12&tlbMask]; e.tag == (va+1)&^pageMask|context {
-						ram.Put16(va+e.delta, uint16(x[in.Rs2&31]))
+					if e := &h.WriteTLB[va>>12&tlbMask]; e.Tag == (va+1)&^pageMask|context {
+						ram.Put16(va+e.Delta, uint16(x[in.Rs2&31]))
 					} else if !h.store(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.SW:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.write[va>>12&tlbMask]; e.tag == (va+3)&^pageMask|context {
-						ram.Put32(va+e.delta, uint32(x[in.Rs2&31]))
+					if e := &h.WriteTLB[va>>12&tlbMask]; e.Tag == (va+3)&^pageMask|context {
+						ram.Put32(va+e.Delta, uint32(x[in.Rs2&31]))
 					} else if !h.store(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				case rv64.SD:
 					va := x[in.Rs1&31] + uint64(in.Imm)
-					if e := &h.tlb.write[va>>12&tlbMask]; e.tag == (va+7)&^pageMask|context {
-						ram.Put64(va+e.delta, x[in.Rs2&31])
+					if e := &h.WriteTLB[va>>12&tlbMask]; e.Tag == (va+7)&^pageMask|context {
+						ram.Put64(va+e.Delta, x[in.Rs2&31])
 					} else if !h.store(in, va, pc, done+machine.Icount(i)) {
 						break chain
 					}
@@ -198,26 +211,8 @@ func (h *Hart) exec(limit machine.Icount) {
 					x[in.Rd&31], _ = bits.Mul64(x[in.Rs1&31], x[in.Rs2&31])
 				case rv64.MULW:
 					x[in.Rd&31] = uint64(int32(x[in.Rs1&31]) * int32(x[in.Rs2&31]))
-				case rv64.MULH, rv64.MULHSU, rv64.DIV, rv64.DIVU, rv64.REM, rv64.REMU,
-					rv64.DIVW, rv64.DIVUW, rv64.REMW, rv64.REMUW:
-					x[in.Rd&31] = muldiv(in.Op, x[in.Rs1&31], x[in.Rs2&31])
-
-				case rv64.SFENCEVMA, rv64.SINVALVMA, rv64.SFENCEWINVAL, rv64.SFENCEINVALIR:
-					if !h.sfence(in, pc, done+machine.Icount(i)) {
-						break chain
-					}
 				default:
-					if in.Op >= rv64.FADDS {
-						if !h.float(in, pc, done+machine.Icount(i)) {
-							break chain
-						}
-					} else if in.Op.BitManip() {
-						h.bitManip(in)
-					} else if in.Op >= rv64.LRW {
-						if !h.atomic(in, pc, done+machine.Icount(i)) {
-							break chain
-						}
-					} else if !h.blockOp(in, pc, done+machine.Icount(i)) {
+					if !h.step(in, pc, done+machine.Icount(i)) {
 						break chain
 					}
 				}
@@ -294,7 +289,8 @@ func (h *Hart) exec(limit machine.Icount) {
 
 // lookup returns the block at h.PC. Nil: the fetch trapped.
 func (h *Hart) lookup() *block {
-	if j := &h.code.jumps[h.PC>>1&jumpMask]; j.pc == h.PC && j.key == h.fetchKey {
+	e := &h.FetchTLB[h.PC>>12&tlbMask]
+	if j := &h.Jumps[h.PC>>1&jumpMask]; j.PC == h.PC && j.Code == e.Code && e.Tag == h.PC&^uint64(pageMask)|h.FetchContext {
 		return j.block
 	}
 	return h.find()

@@ -27,28 +27,28 @@ func (h *Hart) floatMemory(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 	va := h.X[in.Rs1&31] + uint64(in.Imm)
 	last := va + uint64(sizes[in.Op]) - 1
 	entry := va >> mem.PageShift & tlbMask
-	tag := last&^uint64(pageMask) | h.dataContext
+	tag := last&^uint64(pageMask) | h.DataContext
 	switch in.Op {
 	case rv64.FLW:
-		if e := &h.tlb.read[entry]; e.tag == tag {
-			h.setF(in.Rd, softfloat.Box(h.ram.At32(va+e.delta)))
+		if e := &h.ReadTLB[entry]; e.Tag == tag {
+			h.setF(in.Rd, softfloat.Box(h.window.At32(va+e.Delta)))
 			return true
 		}
 		return h.load(in, va, pc, i)
 	case rv64.FLD:
-		if e := &h.tlb.read[entry]; e.tag == tag {
-			h.setF(in.Rd, h.ram.At64(va+e.delta))
+		if e := &h.ReadTLB[entry]; e.Tag == tag {
+			h.setF(in.Rd, h.window.At64(va+e.Delta))
 			return true
 		}
 		return h.load(in, va, pc, i)
 	case rv64.FSW:
-		if e := &h.tlb.write[entry]; e.tag == tag {
-			h.ram.Put32(va+e.delta, uint32(h.F[in.Rs2&31]))
+		if e := &h.WriteTLB[entry]; e.Tag == tag {
+			h.window.Put32(va+e.Delta, uint32(h.F[in.Rs2&31]))
 			return true
 		}
 	default:
-		if e := &h.tlb.write[entry]; e.tag == tag {
-			h.ram.Put64(va+e.delta, h.F[in.Rs2&31])
+		if e := &h.WriteTLB[entry]; e.Tag == tag {
+			h.window.Put64(va+e.Delta, h.F[in.Rs2&31])
 			return true
 		}
 	}

@@ -50,12 +50,17 @@ type Options struct {
 	// Env.Stored is told of; 0 is none. Programs without an operating system
 	// report there (tohost).
 	Watch machine.GPA
+	// Native translates blocks that are executed often; nil interprets all.
+	Native Native
+	// Threshold is how often a block is interpreted before it is translated.
+	Threshold int32
 }
 
 // Hart is one hart.
 type Hart struct {
-	State
+	Core
 	ram     *mem.RAM
+	window  mem.Window
 	env     Env
 	opt     Options
 	maxMode uint64
@@ -71,24 +76,28 @@ type Hart struct {
 	timers      uint64
 	deadline    machine.Icount
 	timersStale bool
-	// Derived from Priv, mstatus and satp; fetchKey tells the jumps of this
-	// fetch context from others and from those of earlier generations.
-	fetchContext, dataContext uint64
-	fetchKey, fetchGeneration uint64
 	// committing: the store under way sets A or D bits.
 	committing bool
 
-	tlb  tlb
-	code codeCache
-	pmp  protection
+	tlb   tlb
+	code  codeCache
+	pmp   protection
+	sites []Site // where translated code leaves
+	// nativeGeneration counts how often all translated code was forgotten.
+	nativeGeneration uint64
+	miss             uint64 // Native.Miss
 }
 
 // New makes a hart in its reset state at PC 0. The RAM belongs to this hart
 // alone from then on: New registers it as the RAM's watcher.
 func New(ram *mem.RAM, env Env, opt Options) *Hart {
-	h := &Hart{ram: ram, env: env, opt: opt, maxMode: max(uint64(opt.MaxMode), satpSv39)}
+	h := &Hart{ram: ram, window: ram.Window(), env: env, opt: opt, maxMode: max(uint64(opt.MaxMode), satpSv39)}
 	if h.maxMode > satpSv57 {
 		panic("hart: BUG: there is no such mode of satp")
+	}
+	h.RAM = h.window.Origin() - uint64(mem.Base)
+	if opt.Native != nil {
+		h.miss = opt.Native.Miss()
 	}
 	h.tlb.spaces = map[uint64]uint64{}
 	h.tlb.tables = make([]*tablePage, ram.Pages())

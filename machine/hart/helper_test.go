@@ -6,6 +6,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
+	"github.com/lockstep-vm/lockstep/machine/jit"
 	"github.com/lockstep-vm/lockstep/machine/mem"
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
@@ -127,10 +128,23 @@ func (w *world) load64(at uint64) uint64 {
 	return v
 }
 
-// both runs a test on the cached hart and on the reference without caches.
+// both runs a test on the cached hart, on the reference without caches, and,
+// where the host can, on one that translates every block at once.
 func both(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Run("cached", func(t *testing.T) { f(t, newWorld(hart.Options{})) })
 	t.Run("reference", func(t *testing.T) { f(t, newWorld(hart.Options{NoCache: true})) })
+	t.Run("translated", func(t *testing.T) { f(t, newWorld(translated(t, 1))) })
+}
+
+// translated are the options of a hart that translates what it has interpreted
+// a number of times.
+func translated(t *testing.T, threshold int32) hart.Options {
+	t.Helper()
+	engine, err := jit.New(1 << 20)
+	if err != nil {
+		t.Skip(err)
+	}
+	return hart.Options{Native: engine, Threshold: threshold}
 }
 
 // until runs to an exit that the program requests.

@@ -64,7 +64,7 @@ func (h *Hart) tableWritten(t *tablePage, off, n uint64) {
 		t.used[word] &^= hit
 		if t.fetch[word]&hit != 0 {
 			t.fetch[word] &^= hit
-			h.dropJumps()
+			h.leave = true
 		}
 		for ; hit != 0; hit &= hit - 1 {
 			h.dropSlot(t, word<<6|uint64(bits.TrailingZeros64(hit)))

@@ -6,8 +6,6 @@ import (
 )
 
 const (
-	tlbSize = 2048
-	tlbMask = tlbSize - 1
 	// maxSpaces is how many address spaces the tags of TLB entries can tell
 	// apart before all are forgotten.
 	maxSpaces = 1 << 9
@@ -15,26 +13,11 @@ const (
 	pageMask = mem.PageSize - 1
 )
 
-// A tlbEntry maps one page of 4 KiB for one kind of access. Its tag is the
-// page's address with the translation context in the low twelve bits; 0 is no
-// entry. Adding delta to a virtual address gives the offset in RAM.
-type tlbEntry struct {
-	tag   uint64
-	delta uint64
-}
-
-// A fetchEntry is the same for instructions.
-type fetchEntry struct {
-	tag  uint64
-	page *codePage
-}
-
-// tlb holds translations and all that is needed to forget exactly those that
+// tlb holds, beside the translations in Core, all that is needed to forget exactly those that
 // a store to a page table changes.
 type tlb struct {
-	read  [tlbSize]tlbEntry
-	write [tlbSize]tlbEntry
-	fetch [tlbSize]fetchEntry
+	// code has the pages of the entries in FetchTLB.
+	code [TLBSize]*codePage
 	// tables has, per page of RAM, what is known of it as a page table.
 	tables []*tablePage
 	// spaces numbers the root page tables seen, by satp without ASID.
@@ -61,21 +44,20 @@ const (
 // refreshContext works out the contexts of fetches and of data accesses. It
 // follows every change of Priv, mstatus or satp.
 func (h *Hart) refreshContext() {
-	h.fetchContext = h.contextOf(h.Priv)
+	h.FetchContext = h.contextOf(h.Priv)
 	priv := h.Priv
 	if priv == rv64.MachineMode && h.Mstatus&rv64.StatusMPRV != 0 {
 		priv = h.mpp()
 	}
-	h.dataContext = h.contextOf(priv)
-	if h.dataContext >= contextFirst {
+	h.DataContext = h.contextOf(priv)
+	if h.DataContext >= contextFirst {
 		if h.Mstatus&rv64.StatusSUM != 0 {
-			h.dataContext |= contextSUM
+			h.DataContext |= contextSUM
 		}
 		if h.Mstatus&rv64.StatusMXR != 0 {
-			h.dataContext |= contextMXR
+			h.DataContext |= contextMXR
 		}
 	}
-	h.fetchKey = h.fetchGeneration<<12 | h.fetchContext
 }
 
 func (h *Hart) contextOf(priv uint8) uint64 {
@@ -111,16 +93,9 @@ func (h *Hart) spaceOf(root uint64) uint64 {
 // dropTranslations forgets every translation. What is known of page tables
 // may stay: it only says where a store might change something.
 func (h *Hart) dropTranslations() {
-	clear(h.tlb.read[:])
-	clear(h.tlb.write[:])
-	clear(h.tlb.fetch[:])
-	h.dropJumps()
-}
-
-// dropJumps forgets which block lies at which virtual address.
-func (h *Hart) dropJumps() {
-	h.fetchGeneration++
-	h.fetchKey = h.fetchGeneration<<12 | h.fetchContext
+	clear(h.ReadTLB[:])
+	clear(h.WriteTLB[:])
+	clear(h.FetchTLB[:])
 	h.leave = true
 }
 
@@ -128,22 +103,22 @@ func (h *Hart) dropJumps() {
 // context.
 func (h *Hart) dropRange(va uint64, bits uint) {
 	first, n := va>>mem.PageShift, uint64(1)<<(bits-mem.PageShift)
-	if n > tlbSize {
-		clear(h.tlb.read[:])
-		clear(h.tlb.write[:])
-		clear(h.tlb.fetch[:])
+	if n > TLBSize {
+		clear(h.ReadTLB[:])
+		clear(h.WriteTLB[:])
+		clear(h.FetchTLB[:])
 		return
 	}
 	va >>= bits
 	for i := first; i < first+n; i++ {
-		if e := &h.tlb.read[i&tlbMask]; e.tag>>bits == va {
-			e.tag = 0
+		if e := &h.ReadTLB[i&tlbMask]; e.Tag>>bits == va {
+			e.Tag = 0
 		}
-		if e := &h.tlb.write[i&tlbMask]; e.tag>>bits == va {
-			e.tag = 0
+		if e := &h.WriteTLB[i&tlbMask]; e.Tag>>bits == va {
+			e.Tag = 0
 		}
-		if e := &h.tlb.fetch[i&tlbMask]; e.tag>>bits == va {
-			e.tag = 0
+		if e := &h.FetchTLB[i&tlbMask]; e.Tag>>bits == va {
+			e.Tag = 0
 		}
 	}
 }
@@ -157,13 +132,13 @@ func (h *Hart) watch(page uint64, f mem.Flag) {
 		return
 	}
 	h.ram.ClearFlags(page, mem.WriteEntry)
-	for i := range h.tlb.write {
-		e := &h.tlb.write[i]
-		if e.tag != 0 && (e.tag&^uint64(pageMask)+e.delta)>>mem.PageShift == page {
-			e.tag = 0
+	for i := range h.WriteTLB {
+		e := &h.WriteTLB[i]
+		if e.Tag != 0 && h.offset(e)>>mem.PageShift == page {
+			e.Tag = 0
 		}
 	}
 }
 
 // AllWatched implements mem.Watcher.
-func (h *Hart) AllWatched() { clear(h.tlb.write[:]) }
+func (h *Hart) AllWatched() { clear(h.WriteTLB[:]) }

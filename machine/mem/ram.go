@@ -18,7 +18,7 @@ const (
 
 // RAM is the guest's memory.
 type RAM struct {
-	Window
+	window  Window
 	bytes   []byte
 	flags   []Flag
 	watcher Watcher
@@ -37,11 +37,11 @@ func New(size uint64) *RAM {
 		panic("mem: BUG: the size of RAM is not a positive multiple of the page size")
 	}
 	r := &RAM{
-		bytes: make([]byte, size),
 		flags: make([]Flag, size>>PageShift),
 		sums:  make([]sum, size>>PageShift),
 	}
-	r.Window = windowOn(r.bytes)
+	r.bytes = allocate(size, r)
+	r.window = windowOn(r.bytes)
 	for i := range r.flags {
 		r.flags[i] = Clean // a page of zeros, whose hash counts for nothing
 	}
@@ -116,3 +116,19 @@ func (r *RAM) Store32(gpa machine.GPA, v uint32) bool {
 	binary.LittleEndian.PutUint32(b[:], v)
 	return r.Write(gpa, b[:])
 }
+
+// Window is the way to RAM for who has checked addresses already.
+func (r *RAM) Window() Window { return r.window }
+
+// At8 to At64 read at an offset, which must lie within RAM with all its bytes.
+func (r *RAM) At8(off uint64) uint8   { return r.window.At8(r.window.Origin() + off) }
+func (r *RAM) At16(off uint64) uint16 { return r.window.At16(r.window.Origin() + off) }
+func (r *RAM) At32(off uint64) uint32 { return r.window.At32(r.window.Origin() + off) }
+func (r *RAM) At64(off uint64) uint64 { return r.window.At64(r.window.Origin() + off) }
+
+// Put8 to Put64 write at an offset under the same condition. Touch must have
+// preceded unless the page is free of Watched flags.
+func (r *RAM) Put8(off uint64, v uint8)   { r.window.Put8(r.window.Origin()+off, v) }
+func (r *RAM) Put16(off uint64, v uint16) { r.window.Put16(r.window.Origin()+off, v) }
+func (r *RAM) Put32(off uint64, v uint32) { r.window.Put32(r.window.Origin()+off, v) }
+func (r *RAM) Put64(off uint64, v uint64) { r.window.Put64(r.window.Origin()+off, v) }

@@ -9,15 +9,18 @@ type Window struct{ all []byte }
 
 func windowOn(b []byte) Window { return Window{b} }
 
-// At8 to At64 read at offset off, which must lie within RAM with all its bytes.
-func (w Window) At8(off uint64) uint8   { return w.all[off] }
-func (w Window) At16(off uint64) uint16 { return binary.LittleEndian.Uint16(w.all[off:]) }
-func (w Window) At32(off uint64) uint32 { return binary.LittleEndian.Uint32(w.all[off:]) }
-func (w Window) At64(off uint64) uint64 { return binary.LittleEndian.Uint64(w.all[off:]) }
+// Origin is the address of the first byte of RAM.
+func (w Window) Origin() uint64 { return 0 }
 
-// Put8 to Put64 write at offset off under the same condition. Touch must have
+// At8 to At64 read at an address, which must lie within RAM with all its bytes.
+func (w Window) At8(addr uint64) uint8   { return w.all[addr] }
+func (w Window) At16(addr uint64) uint16 { return binary.LittleEndian.Uint16(w.all[addr:]) }
+func (w Window) At32(addr uint64) uint32 { return binary.LittleEndian.Uint32(w.all[addr:]) }
+func (w Window) At64(addr uint64) uint64 { return binary.LittleEndian.Uint64(w.all[addr:]) }
+
+// Put8 to Put64 write at an address under the same condition. Touch must have
 // preceded unless the page is free of Watched flags.
-func (w Window) Put8(off uint64, v uint8)   { w.all[off] = v }
-func (w Window) Put16(off uint64, v uint16) { binary.LittleEndian.PutUint16(w.all[off:], v) }
-func (w Window) Put32(off uint64, v uint32) { binary.LittleEndian.PutUint32(w.all[off:], v) }
-func (w Window) Put64(off uint64, v uint64) { binary.LittleEndian.PutUint64(w.all[off:], v) }
+func (w Window) Put8(addr uint64, v uint8)   { w.all[addr] = v }
+func (w Window) Put16(addr uint64, v uint16) { binary.LittleEndian.PutUint16(w.all[addr:], v) }
+func (w Window) Put32(addr uint64, v uint32) { binary.LittleEndian.PutUint32(w.all[addr:], v) }
+func (w Window) Put64(addr uint64, v uint64) { binary.LittleEndian.PutUint64(w.all[addr:], v) }

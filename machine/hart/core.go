@@ -1,0 +1,74 @@
+package hart
+
+import "github.com/lockstep-vm/lockstep/machine/mem"
+
+const (
+	// TLBSize is the number of entries in each of ReadTLB and WriteTLB, and
+	// JumpSize in Jumps.
+	TLBSize  = 2048
+	JumpSize = 1 << 13
+
+	tlbMask  = TLBSize - 1
+	jumpMask = JumpSize - 1
+)
+
+// Core is what translated code works on: State, the caches that it looks into
+// by itself, and what it tells and is told at its borders.
+type Core struct {
+	State
+
+	// Page is the virtual address of the page whose code runs.
+	Page uint64
+	// Budget is how many attempts may still be made.
+	Budget int64
+	// Site says where translated code has left.
+	Site uint32
+	// MXCSR is the host's floating-point control while translated code runs.
+	MXCSR uint32
+	// Entry is where translated code begins.
+	Entry uint64
+	// Float is 0 unless operations of F and D may run in translated code, which
+	// keeps a state of its own in it.
+	Float uint64
+
+	// The translation contexts of data accesses and fetches, derived from Priv,
+	// mstatus and satp.
+	DataContext, FetchContext uint64
+
+	// RAM is the address in the window less the guest-physical one.
+	RAM uint64
+
+	ReadTLB  [TLBSize]TLBEntry
+	WriteTLB [TLBSize]TLBEntry
+	FetchTLB [TLBSize]FetchEntry
+	Jumps    [JumpSize]Jump
+}
+
+// A TLBEntry maps one page of 4 KiB for one kind of access. Its tag is the
+// page's address with the translation context in the low twelve bits; 0 is no
+// entry. Adding Delta to a virtual address gives the address in the window.
+type TLBEntry struct{ Tag, Delta uint64 }
+
+// A FetchEntry maps one page for fetches: its tag as TLBEntry has it, and the
+// number of the code decoded from it, which is another whenever code was
+// dropped.
+type FetchEntry struct{ Tag, Code uint64 }
+
+// A Jump remembers the block at a virtual address while certain code lies there,
+// whatever the address space: processes that share code share its jumps.
+type Jump struct {
+	PC, Code uint64
+	// Native is where the block's translation begins, or code that leaves.
+	Native uint64
+	block  *block
+}
+
+// offset is where in RAM an entry leads to.
+func (h *Hart) offset(e *TLBEntry) uint64 {
+	return e.Tag&^uint64(pageMask) + e.Delta - h.window.Origin()
+}
+
+// entry maps the page of va, which lies at an offset in RAM.
+func (h *Hart) entry(va, off uint64) TLBEntry {
+	return TLBEntry{va&^uint64(mem.PageSize-1) | h.DataContext, off - va + h.window.Origin()}
+}

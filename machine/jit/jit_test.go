@@ -1,0 +1,89 @@
+package jit_test
+
+import (
+	"testing"
+
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/machine/hart"
+	"github.com/lockstep-vm/lockstep/machine/jit"
+	"github.com/lockstep-vm/lockstep/machine/mem"
+	"github.com/lockstep-vm/lockstep/machine/rv64"
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
+)
+
+type env struct{}
+
+func (env) Load(machine.GPA, uint8) (uint64, bool) { return 0, false }
+func (env) Store(machine.GPA, uint8, uint64) bool  { return false }
+func (env) Ecall(*hart.Hart) bool                  { return false }
+func (env) Stored(*hart.Hart)                      {}
+
+func newHart(t testing.TB, native bool, code func(p *asm.Program)) *hart.Hart {
+	ram := mem.New(1 << 20)
+	opt := hart.Options{}
+	if native {
+		e, err := jit.New(16 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opt.Native, opt.Threshold = e, 2
+	}
+	p := asm.New(uint64(mem.Base))
+	code(p)
+	ram.Write(mem.Base, p.Bytes())
+	h := hart.New(ram, env{}, opt)
+	h.Reset(uint64(mem.Base), rv64.MachineMode, 0, 0)
+	h.SetClock(machine.Clock{Mul: 1})
+	return h
+}
+
+func loop(p *asm.Program) {
+	p.LI(asm.S0, int64(mem.Base)+0x10000)
+	p.Label("outer")
+	p.MV(asm.A0, asm.S0)
+	p.LI(asm.A1, 500)
+	p.Label("inner")
+	p.LD(asm.A2, 0, asm.A0)
+	p.ADD(asm.A3, asm.A3, asm.A2)
+	p.XORI(asm.A4, asm.A3, 0x55)
+	p.ANDI(asm.A5, asm.A4, 7)
+	p.BEQZ(asm.A5, "skip")
+	p.SD(asm.A4, 0, asm.A0)
+	p.LBU(asm.A6, 3, asm.A0)
+	p.SLLI(asm.A6, asm.A6, 3)
+	p.Label("skip")
+	p.ADDI(asm.A0, asm.A0, 8)
+	p.ADDI(asm.A1, asm.A1, -1)
+	p.CALL("leaf")
+	p.BNEZ(asm.A1, "inner")
+	p.J("outer")
+	p.Label("leaf")
+	p.ADDIW(asm.T0, asm.A4, 1)
+	p.RET()
+}
+
+func TestLoop(t *testing.T) {
+	a, b := newHart(t, false, loop), newHart(t, true, loop)
+	for n := machine.Icount(1); n < 100_000; n += 777 {
+		a.Run(n)
+		b.Run(n)
+		if a.State != b.State {
+			t.Fatalf("at %d:\n%+v\n%+v", n, a.State, b.State)
+		}
+	}
+}
+
+func BenchmarkLoop(b *testing.B) {
+	for _, native := range []bool{false, true} {
+		b.Run(map[bool]string{true: "native", false: "interp"}[native], func(b *testing.B) {
+			h := newHart(b, native, loop)
+			h.Run(100_000)
+			b.ResetTimer()
+			start := h.Icount
+			for range b.N {
+				h.Run(h.Icount + 100_000)
+			}
+			b.ReportMetric(float64(h.Icount-start)/b.Elapsed().Seconds()/1e6, "Minstr/s")
+		})
+	}
+}
