@@ -115,9 +115,10 @@ func (b *Board) Save(w io.Writer) error {
 	head = binary.LittleEndian.AppendUint64(head, uint64(len(state)))
 	err := errors.Join(put(head), put(state))
 	if err == nil {
+		buf := make([]byte, 0, 4+mem.PageSize)
 		err = b.ram.EachNonZero(func(page uint64, p []byte) error {
 			// Number and bytes leave together: writers may be slow to call.
-			buf := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+mem.PageSize), uint32(page))
+			buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(page))
 			return put(append(buf, p...))
 		})
 	}
