@@ -39,7 +39,7 @@ func scenarios(t *testing.T) []scenario {
 				prepare: `
 mkswap /dev/vda >/dev/null && swapon /dev/vda
 churn pages 64 &
-until [ -e /tmp/filled ]; do usleep 100000; done`,
+until [ -e /tmp/ready ]; do usleep 100000; done`,
 				script: `
 # Both ways of aging pages: generations, and two lists.
 while :; do
@@ -50,7 +50,7 @@ while :; do
 done`,
 			},
 			length: 300_000_000,
-			done:   map[string]int{"pswpin": 2000, "pswpout": 15_500, "pgscan_anon": 40_000, "rounds": 3},
+			done:   map[string]int{"pswpin": 2000, "pswpout": 15_500, "pgscan_anon": 40_000, "rounds": 5, "referenced": 200},
 		},
 		{
 			name: "fork",

@@ -39,9 +39,19 @@ func pages(mb int) {
 	for p := range n {
 		touch(p)
 	}
-	check(os.WriteFile("/tmp/filled", nil, 0o644))
 	hot := n / 8
 	for round := 1; ; round++ {
+		if round == 4 {
+			// What is often used is in RAM: the work can begin.
+			check(os.WriteFile("/tmp/ready", nil, 0o644))
+		}
+		if round%2 == 0 {
+			referenced(func() {
+				for range 500 {
+					touch(r.IntN(hot))
+				}
+			})
+		}
 		for range 2000 {
 			if r.IntN(40) == 0 {
 				touch(r.IntN(n))
@@ -51,6 +61,22 @@ func pages(mb int) {
 		}
 		fmt.Printf("rounds=%d %s\n", round, vmstat("pswpin", "pswpout", "pgscan_anon", "pgsteal_anon", "pgactivate"))
 	}
+}
+
+// referenced clears the accessed bits of this program's pages, without a flush
+// of the TLB since no other address space is in use in between, and prints how
+// much memory is then accessed.
+func referenced(access func()) {
+	check(os.WriteFile("/proc/self/clear_refs", []byte("1"), 0))
+	access()
+	text, err := os.ReadFile("/proc/self/smaps_rollup")
+	check(err)
+	_, after, found := strings.Cut(string(text), "Referenced:")
+	if kb, _, ok := strings.Cut(strings.TrimSpace(after), " "); found && ok {
+		fmt.Printf("referenced=%s\n", kb)
+		return
+	}
+	fail("smaps_rollup has no Referenced: %s", text)
 }
 
 // vmstat has the named counters of the kernel's as NAME=NUMBER.
