@@ -228,7 +228,7 @@ func (b *Backup) entries(c *conn, body []byte) error {
 	}
 	b.link.mu.Lock()
 	defer b.link.mu.Unlock()
-	for b.link.current(c) && b.inquired == 0 && b.held >= b.link.ep.cfg.MailboxLimit {
+	for b.link.current(c) && b.held >= b.link.ep.cfg.MailboxLimit {
 		c.stalled.Store(true)
 		b.space.Wait()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/mem"
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
 // An account is of its digest, lists exactly the pages that have changed since
@@ -142,6 +143,18 @@ func TestInstructionIsTheNextOne(t *testing.T) {
 	}
 	if seen < 500 || paged == 0 {
 		t.Errorf("compared %d, %d of them with paging", seen, paged)
+	}
+
+	c := newBoard(t, testConfig(func(p *asm.Program) {
+		p.Raw16(1) // c.nop
+		p.ADDI(asm.A0, asm.Zero, 7)
+	}))
+	c.Run(1)
+	for _, want := range []uint32{1, 0x0070_0513} {
+		if _, encoding, ok := c.Instruction(); !ok || encoding != want {
+			t.Errorf("%#x, %v; want %#x", encoding, ok, want)
+		}
+		c.Run(c.Icount() + 1)
 	}
 	if at, page := b.Page(3); at != mem.Base+3*mem.PageSize || len(page) != mem.PageSize {
 		t.Errorf("page of %d bytes at %#x", len(page), at)

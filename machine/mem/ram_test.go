@@ -156,7 +156,7 @@ func TestChangesAreOfContent(t *testing.T) {
 		for range rapid.IntRange(0, 40).Draw(t, "steps") {
 			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			default:
-				off := rapid.IntRange(0, 8*mem.PageSize-1).Draw(t, "off")
+				off := rapid.IntRange(0, 3).Draw(t, "page") * mem.PageSize
 				r.Write(mem.Base+machine.GPA(off), []byte{rapid.Byte().Draw(t, "b") & 1}) // often as it was
 			case 0:
 				r.Digest()
