@@ -107,8 +107,11 @@ done`,
 			done:   map[string]int{"rounds": 2, "changes": 20},
 		},
 		{
-			name:   "code",
-			guest:  guest{image: image.Small, memory: 96 << 20, files: churn, script: "churn code"},
+			name: "code",
+			guest: guest{
+				image: image.Small, memory: 96 << 20, files: churn,
+				disks: []machine.DiskConfig{{Sectors: 1 << 10}}, script: "churn code",
+			},
 			length: 200_000_000,
 			done:   map[string]int{"rounds": 2, "calls": 1000, "ahead": 500},
 		},

@@ -91,6 +91,8 @@ func code() {
 	const pages = 16
 	m := newMapped(pages)
 	fn := func(at int) uintptr { return uintptr(unsafe.Pointer(&m.exec[at])) }
+	disk, err := syscall.Open("/dev/vda", syscall.O_RDWR|syscall.O_DIRECT, 0)
+	check(err)
 	calls, ahead := 0, 0
 	for round := 1; ; round++ {
 		for range 300 {
@@ -112,6 +114,7 @@ func code() {
 			}
 			ahead += selfPatch(r, m, fn)
 		}
+		fromDisk(r, m, fn, disk)
 		remap(r, m)
 		fmt.Printf("rounds=%d calls=%d ahead=%d\n", round, calls, ahead)
 	}
@@ -137,6 +140,26 @@ func selfPatch(r *rand.Rand, m mapped, fn func(int) uintptr) int {
 		}
 	}
 	return 3
+}
+
+// fromDisk lets the disk write code into memory whose code was just executed.
+func fromDisk(r *rand.Rand, m mapped, fn func(int) uintptr, disk int) {
+	page := m.write[pageSize*2 : pageSize*3]
+	at := pageSize*2 + 2*r.IntN(1900)
+	first := m.emit(r, at)
+	n, err := syscall.Pwrite(disk, page, 0)
+	if err != nil || n != pageSize {
+		fail("a write of code to the disk: %d, %v", n, err)
+	}
+	second := m.emit(r, at)
+	for _, want := range []uint64{second, first} {
+		if got := call(fn(at), 0, 0, 0); got != want {
+			fail("code at %#x added %d, want %d; of disk and memory it should be the newer", at, got, want)
+		}
+		if n, err := syscall.Pread(disk, page, 0); err != nil || n != pageSize {
+			fail("a read of code from the disk: %d, %v", n, err)
+		}
+	}
 }
 
 // remap takes the right to execute away and gives it back: the pages stay, the
