@@ -26,6 +26,9 @@ func (g *program) normalize(slot final) {
 			put(e, amoCause(slot.at(e)))
 			put(e+16, slot.at(e+16)&^7)
 		}
+		if slot.isBlockOp(slot.at(e + 8)) {
+			put(e+16, slot.at(e+16)&^63)
+		}
 		put(e+16, tval(slot.at(e), slot.at(e+16)))
 		if g.translated && g.mode == modeM { // MPRV
 			put(e+16, slot.at(e+16)&^7)
@@ -47,15 +50,23 @@ func (g *program) normalize(slot final) {
 	}
 }
 
-// isAMO says whether an AMO or SC lies at epc.
-func (s final) isAMO(epc uint64) bool {
+// instruction is the one at epc, or 0 where that is none of the program's.
+func (s final) instruction(epc uint64) uint32 {
 	off := epc & (slotSize - 1)
 	if off < code || off > slotSize-4 {
-		return false
+		return 0
 	}
-	insn := binary.LittleEndian.Uint32(s[off:])
+	return binary.LittleEndian.Uint32(s[off:])
+}
+
+// isAMO says whether an AMO or SC lies at epc.
+func (s final) isAMO(epc uint64) bool {
+	insn := s.instruction(epc)
 	return insn&0x7f == 0x2f && insn>>27 != 2
 }
+
+// isBlockOp says whether an operation on a cache block lies at epc.
+func (s final) isBlockOp(epc uint64) bool { return s.instruction(epc)&0x707f == 0x200f }
 
 // amoCause is xcause of an AMO, but one value for all its faults other than
 // misalignment: QEMU 7 gives those of loads, and QEMU looks for memory before

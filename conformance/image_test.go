@@ -43,6 +43,7 @@ func (g *program) place(slot []byte, at, strap uint64) {
 		panic(fmt.Sprintf("conformance: BUG: %d bytes of code", len(body)))
 	}
 	copy(slot[code:], body)
+	copy(slot[fetch:], g.fetched)
 
 	put(inMstatus, g.mstatus|uint64(g.mode)<<11)
 	put(inMedeleg, g.medeleg)
@@ -52,6 +53,13 @@ func (g *program) place(slot []byte, at, strap uint64) {
 	put(inEnd, at+code+uint64(len(body))-4)
 	put(inPC, at+code)
 	put(inSscr, at+saveS+alias)
+	put(inMcen, g.mcounteren)
+	put(inScen, g.scounteren)
+	put(inMenv, g.menvcfg)
+	put(inSenv, g.senvcfg)
+	for i, v := range g.protection(at, slot[inPmpcfg:]) {
+		put(inPmpaddr+8*i, v)
+	}
 	put(saveM+saveSlot, at)
 	put(saveM+saveCode, at+code)
 	put(saveS+saveSlot, at+alias)
@@ -98,6 +106,9 @@ func (g *program) placeTables(put func(int, uint64), at uint64) {
 	for i, bits := range g.pages {
 		put(leaf+8*i, pte(at+window+uint64(i%4)<<12, bits))
 	}
+	for i, bits := range g.fetchPTEs {
+		put(leaf+8*(pagesN+i), pte(at+fetch+uint64(i%4)<<12, bits))
+	}
 }
 
 // assemble makes the code: the items, then the ECALL that ends the program.
@@ -114,8 +125,10 @@ func (c *scope) items() {
 	for i, it := range c.g.items {
 		c.Label(label(i))
 		c.next = i + 1
+		c.starts = append(c.starts, c.PC())
 		it.emit(c)
 	}
+	c.starts = append(c.starts, c.PC())
 	for i := range reach + 1 {
 		c.Label(label(len(c.g.items) + i))
 	}
@@ -133,7 +146,9 @@ type scope struct {
 	g    *program
 	slot uint64
 	next int // number of the next item
-	tmp  int
+	// starts are the addresses of the items, and of what follows them.
+	starts []uint64
+	tmp    int
 }
 
 // after is the label of the item that lies n items ahead.

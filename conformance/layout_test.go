@@ -32,6 +32,12 @@ const (
 	inEnd     = 0x0230 // address of the ECALL that ends the program
 	inPC      = 0x0238
 	inSscr    = 0x0240 // sscratch: the save area as S mode sees it
+	inMcen    = 0x0248
+	inScen    = 0x0250
+	inMenv    = 0x0258
+	inSenv    = 0x0260
+	inPmpcfg  = 0x0270 // 16 bytes
+	inPmpaddr = 0x0280 // 16 registers
 
 	// Save areas of the two handlers.
 	saveM = 0x0400
@@ -51,7 +57,9 @@ const (
 	window     = 0x8000 // windowSize bytes and a page behind it
 	windowSize = 0x4000
 	code       = 0x10000
-	codeSize   = 0x10000
+	codeSize   = fetch - code
+	fetch      = 0x1c000 // small pieces of code to jump to, see fetch_test.go
+	fetchSize  = 0x4000
 )
 
 // Fields of a save area.
@@ -68,26 +76,19 @@ var csrsOut = []asm.CSR{asm.FCSR, asm.SSTATUS, asm.SEPC, asm.SCAUSE, asm.STVAL, 
 
 // Addresses of a program.
 const (
-	hole     = 0x0800_0000    // neither machine has anything here
-	aliasBit = 0x1_0000_0000  // Sv39: RAM once more, for supervisor mode, writable
-	pagesVA  = 0x3f_c020_0000 // Sv39: sixteen pages on the window
-	pagesN   = 16
-	megaVA   = 0x3f_c040_0000 // Sv39: one superpage on the 2 MiB around the slot
+	hole       = 0x0800_0000    // neither machine has anything here
+	aliasBit   = 0x1_0000_0000  // Sv39: RAM once more, for supervisor mode, writable
+	pagesVA    = 0x3f_c020_0000 // Sv39: sixteen pages on the window
+	pagesN     = 16
+	fetchVA    = pagesVA + pagesN<<12 // Sv39: eight pages on the pages of fetch
+	fetchPages = 8
+	megaVA     = 0x3f_c040_0000 // Sv39: one superpage on the 2 MiB around the slot
 )
 
 // loader assembles the code that runs the slots one after another; strap is
 // the physical address of the supervisor's trap handler.
 func loader() (code []byte, strap uint64) {
 	p := asm.New(ramBase)
-	p.LI(asm.T0, -1)
-	p.CSRW(asm.PMPADDR0, asm.T0)
-	p.LI(asm.T0, 0x1f)
-	p.CSRW(asm.PMPCFG0, asm.T0)
-	// A hart that does not set A and D by itself is told to; without the bit
-	// the write changes nothing.
-	p.LI(asm.T0, -1<<63|1<<61)
-	p.CSRRS(asm.Zero, asm.MENVCFG, asm.T0)
-
 	p.Label("next")
 	p.LI(asm.S0, varBase)
 	p.LD(asm.T0, varIndex-varCount, asm.S0)
@@ -104,6 +105,15 @@ func loader() (code []byte, strap uint64) {
 	p.CSRW(asm.MTVEC, asm.T0)
 	p.CSRW(asm.MIE, asm.Zero)
 	p.CSRW(asm.MIP, asm.Zero)
+	p.CSRW(asm.MCOUNTINHIBIT, asm.Zero)
+	p.LI(asm.T0, -1)
+	p.CSRW(asm.STIMECMP, asm.T0)
+	p.CSRW(asm.PMPCFG0, asm.Zero)
+	p.CSRW(pmpcfg2, asm.Zero)
+	for i := range pmpEntries {
+		p.LD(asm.T0, inPmpaddr+8*int64(i), asm.S1)
+		p.CSRW(asm.PMPADDR0+asm.CSR(i), asm.T0)
+	}
 	p.LI(asm.T0, 3<<13) // FS: on, whatever the program will have
 	p.CSRRS(asm.Zero, asm.MSTATUS, asm.T0)
 	for r := asm.FT0; r <= asm.FT11; r++ {
@@ -113,6 +123,8 @@ func loader() (code []byte, strap uint64) {
 		csr asm.CSR
 		at  int64
 	}{{asm.FCSR, inFcsr}, {asm.SATP, inSatp}, {asm.MEDELEG, inMedeleg}, {asm.MIDELEG, inMideleg},
+		{asm.PMPCFG0, inPmpcfg}, {pmpcfg2, inPmpcfg + 8}, {asm.MCOUNTEREN, inMcen}, {asm.SCOUNTEREN, inScen},
+		{asm.MENVCFG, inMenv}, {asm.SENVCFG, inSenv},
 		{asm.STVEC, inStvec}, {asm.SSCRATCH, inSscr}, {asm.MEPC, inPC}, {asm.MSTATUS, inMstatus}} {
 		p.LD(asm.T0, c.at, asm.S1)
 		p.CSRW(c.csr, asm.T0)

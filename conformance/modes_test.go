@@ -1,6 +1,10 @@
 package conformance
 
-import "github.com/lockstep-vm/lockstep/machine/rv64/asm"
+import (
+	"slices"
+
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
+)
 
 // lower leaves machine mode, or returns to any mode at or below the present
 // one, with interrupts enabled or not.
@@ -12,7 +16,7 @@ func lower(r *random, g *program) item {
 	to := choose(r, modeU, modeS, modeM)
 	enable := r.Uint64() & 0xa0
 	if g.mode == modeM && r.one(2) {
-		return item{"mret", func(c *scope) {
+		return item{name: "mret", emit: func(c *scope) {
 			c.LI(v, 0x18a0)
 			c.CSRRC(asm.Zero, asm.MSTATUS, v)
 			c.LI(v, int64(uint64(to)<<11|enable))
@@ -22,7 +26,7 @@ func lower(r *random, g *program) item {
 			c.MRET()
 		}}
 	}
-	return item{"sret", func(c *scope) {
+	return item{name: "sret", emit: func(c *scope) {
 		c.LI(v, 0x120)
 		c.CSRRC(asm.Zero, asm.SSTATUS, v)
 		c.LI(v, int64(enable&0x20))
@@ -43,7 +47,7 @@ func interrupt(r *random, g *program) item {
 	rd := r.dst()
 	if g.mode == modeM && r.one(2) {
 		set := r.one(2)
-		return item{"mie, mip", func(c *scope) {
+		return item{name: "mie, mip", emit: func(c *scope) {
 			c.LI(t, enable)
 			c.CSRW(asm.MIE, t)
 			c.LI(t, pend)
@@ -56,7 +60,7 @@ func interrupt(r *random, g *program) item {
 			c.CSRR(rd, asm.MIP)
 		}}
 	}
-	return item{"sie, sip", func(c *scope) {
+	return item{name: "sie, sip", emit: func(c *scope) {
 		c.LI(t, enable)
 		c.CSRRW(rd, asm.SIE, t)
 		c.LI(t, pend)
@@ -69,7 +73,7 @@ func interrupt(r *random, g *program) item {
 // status changes what loads and stores of supervisor mode may do, and looks.
 func status(r *random, _ *program) item {
 	t, rd, bits, clear := r.temp(), r.dst(), int64(r.Uint64()&(3<<18)), r.one(2)
-	return item{"sum, mxr", func(c *scope) {
+	return item{name: "sum, mxr", emit: func(c *scope) {
 		c.LI(t, bits)
 		if clear {
 			c.CSRRC(rd, asm.SSTATUS, t)
@@ -86,7 +90,7 @@ func status(r *random, _ *program) item {
 // floatOff switches the unit off for one operation.
 func floatOff(r *random, g *program) item {
 	t, body := r.temp(), choose[maker](r, floatOp, csrOp)(r, g)
-	return item{"fs off, " + body.name, func(c *scope) {
+	return item{name: "fs off, " + body.name, emit: func(c *scope) {
 		c.LI(t, 3<<13)
 		c.CSRRC(asm.Zero, asm.SSTATUS, t)
 		body.emit(c)
@@ -99,7 +103,7 @@ func floatOff(r *random, g *program) item {
 func machinePrivilege(r *random, g *program) item {
 	v, as := r.temp(), choose(r, modeU, modeS, modeM)
 	body := loadStore(r, g)
-	return item{"mprv " + body.name, func(c *scope) {
+	return item{name: "mprv " + body.name, emit: func(c *scope) {
 		c.LI(v, 3<<11)
 		c.CSRRC(asm.Zero, asm.MSTATUS, v)
 		c.LI(v, int64(as)<<11|1<<17)
@@ -110,6 +114,18 @@ func machinePrivilege(r *random, g *program) item {
 	}}
 }
 
+// invalidate orders a change of the page tables: SFENCE.VMA, or the sequence
+// of Svinval that stands for it.
+func (c *scope) invalidate(svinval bool) {
+	if !svinval {
+		c.SFENCEVMA(asm.Zero, asm.Zero)
+		return
+	}
+	c.SFENCEWINVAL()
+	c.SINVALVMA(asm.Zero, asm.Zero)
+	c.SFENCEINVALIR()
+}
+
 // retable changes an entry of the leaf table, or the superpage's, with a fence,
 // and reads it back: accessed and dirty bits show.
 func retable(r *random, g *program) item {
@@ -118,13 +134,19 @@ func retable(r *random, g *program) item {
 		v = r.temp()
 	}
 	entry, bits, how, mega := r.IntN(pagesN), r.pte(g.mode), r.IntN(4), r.one(5)
-	page := uint64(r.IntN(4))
+	if r.one(4) {
+		entry = pagesN + r.IntN(fetchPages)
+	}
+	page, inval := uint64(r.IntN(4)), slices.Contains(g.needs, svinval) && r.one(2)
 	if mega {
 		bits = r.superpage(g.mode)
 	}
-	return item{"page table", func(c *scope) {
+	i := item{name: "page table", emit: func(c *scope) {
 		at := c.slot + pageTables + 0x2000 + 8*uint64(entry)
 		pte := (c.slot+window+page<<12)>>12<<10 | bits
+		if entry >= pagesN {
+			pte = (c.slot+fetch+page<<12)>>12<<10 | g.fetchable(bits&^pteW)
+		}
 		if mega {
 			at = c.slot + pageTables + 0x1000 + 8*(megaVA>>21&511)
 			pte = c.slot&^0x1fffff>>12<<10 | bits
@@ -143,15 +165,19 @@ func retable(r *random, g *program) item {
 		default:
 			c.SD(v, 0, t)
 		}
-		c.SFENCEVMA(asm.Zero, asm.Zero)
+		c.invalidate(inval)
 	}}
+	if how < 2 {
+		return r.folded(i, rd)
+	}
+	return i
 }
 
 // fence is SFENCE.VMA in one of its forms, with a new ASID in front perhaps.
 func fence(r *random, g *program) item {
 	a, b, t, asid := r.src(), r.src(), r.temp(), int64(r.IntN(4))
 	change := g.translated && r.one(2)
-	return item{"satp, sfence.vma", func(c *scope) {
+	return item{name: "satp, sfence.vma", emit: func(c *scope) {
 		if change {
 			c.LI(t, int64(g.satp(c.slot))|asid<<44)
 			c.CSRW(asm.SATP, t)
@@ -164,5 +190,92 @@ func fence(r *random, g *program) item {
 // rebase switches between the pages and the superpage.
 func rebase(r *random, _ *program) item {
 	mega := r.one(3)
-	return item{"window", func(c *scope) { c.useWindow(mega) }}
+	return item{name: "window", emit: func(c *scope) { c.useWindow(mega) }}
+}
+
+// trapped draws what mstatus.TVM, TW and TSR trap, or the mode. WFI stands only
+// where it traps, or where an interrupt is pending already.
+func trapped(r *random, g *program) item {
+	a, b, t := r.src(), r.src(), r.temp()
+	waits := g.mode != modeU && g.mstatus&(1<<21) == 0
+	switch r.IntN(5) {
+	case 0:
+		return item{name: "sfence.vma", emit: func(c *scope) { c.SFENCEVMA(a, b) }}
+	case 1:
+		return item{name: "satp", emit: func(c *scope) { c.CSRR(t, asm.SATP); c.CSRW(asm.SATP, asm.Zero) }}
+	case 2:
+		if g.mode == modeM {
+			// The timer's interrupt is pending from the start.
+			return item{name: "wfi", emit: func(c *scope) {
+				c.CSRRCI(asm.Zero, asm.MSTATUS, 8)
+				c.LI(t, 1<<7)
+				c.CSRW(asm.MIE, t)
+				c.wfi()
+				c.CSRW(asm.MIE, asm.Zero)
+			}}
+		}
+		if !waits {
+			return item{name: "wfi", emit: func(c *scope) { c.wfi() }}
+		}
+	case 3:
+		if slices.Contains(g.lacks, svinval) {
+			break
+		}
+		if g.mode != modeM { // QEMU runs the two fences in user mode, too
+			return item{name: "sinval.vma", emit: func(c *scope) { c.SINVALVMA(a, b) }}
+		}
+		return item{name: "svinval", emit: func(c *scope) { c.SFENCEWINVAL(); c.SINVALVMA(a, b); c.SFENCEINVALIR() }}
+	}
+	if g.mode == modeM { // stays there
+		return item{name: "satp", emit: func(c *scope) { c.CSRR(t, asm.SATP) }}
+	}
+	return lower(r, g)
+}
+
+// wfi is WFI, not at the end of a page: where it traps there, QEMU 10 takes epc
+// from the page behind.
+func (c *scope) wfi() {
+	for c.PC()%4096 >= 4092 {
+		c.CNOP()
+	}
+	c.WFI()
+}
+
+// reservedWait is LR, a wait for the reservation to be lost, which may end at
+// any time. Whether the wait ends the reservation is open: an SC that stores
+// what is there takes away what is left of it.
+func reservedWait(r *random, g *program) item {
+	rd, short := r.temp(), r.one(2) || g.mstatus&(1<<21) != 0 // with TW the other may trap
+	return r.folded(item{name: "wrs", emit: func(c *scope) {
+		c.LRD(rd, asm.S10)
+		if short {
+			c.WRSSTO()
+		} else {
+			c.WRSNTO()
+		}
+		c.SCD(asm.Zero, rd, asm.S10)
+	}}, rd)
+}
+
+// blockOp draws an operation on a cache block.
+func blockOp(r *random, g *program) item {
+	var ops []func(p *prog, addr asm.Reg)
+	for _, o := range []struct {
+		feature
+		emit func(p *prog, addr asm.Reg)
+	}{{zicbom, (*prog).CBOINVAL}, {zicbom, (*prog).CBOCLEAN}, {zicbom, (*prog).CBOFLUSH}, {zicboz, (*prog).CBOZERO}, {zicboz, (*prog).CBOZERO}} {
+		if !slices.Contains(g.lacks, o.feature) {
+			ops = append(ops, o.emit)
+		}
+	}
+	op, rs, t, mapped := choose(r, ops...), r.src(), r.temp(), !g.translated || !r.one(20)
+	va := int64(r.integer())
+	return item{name: "cbo", emit: func(c *scope) {
+		c.AND(t, rs, asm.S9)
+		c.ADD(t, t, asm.S10)
+		if !mapped && g.mode != modeM {
+			c.LI(t, va)
+		}
+		op(c.Program, t)
+	}}
 }

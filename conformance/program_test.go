@@ -3,6 +3,9 @@ package conformance
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
 type mode uint8
@@ -19,10 +22,48 @@ type kind struct {
 	mode       mode
 	translated bool // Sv39 or wider
 	wider      int  // 1 for Sv48, 2 for Sv57
-	bits       bool // with Zba, Zbb and Zbs
 	calm       bool // nothing traps
 	delegated  bool // some traps go to the supervisor's handler
+	traps      bool // mstatus.TVM, TW and TSR are drawn
+	counters   bool // mcounteren, scounteren, menvcfg and senvcfg are drawn
+	noADUE     bool // A and D bits are not set by the hart
+	pmp        bool // memory protection over the window and the pages of fetch
+	locked     bool // its entries are locked
+	needs      []feature
 	weights    weights
+	lacks      []feature // by the QEMU that the programs are for
+}
+
+// slots is how many programs of the kind a batch holds at most: locked entries
+// last until the end.
+func (k kind) slots() int {
+	if k.locked {
+		return lockedSlots
+	}
+	return maxSlots
+}
+
+// missing are the features that the kind needs and the QEMU lacks.
+func (k kind) missing() (names []feature) {
+	for _, f := range k.needs {
+		if slices.Contains(k.lacks, f) {
+			names = append(names, f)
+		}
+	}
+	return names
+}
+
+// qemu7 says whether the programs are for QEMU 7, which has mistakes that later
+// ones have not; it is the last without Zicond.
+func (k kind) qemu7() bool { return slices.Contains(k.lacks, zicond) }
+
+// fetchable takes out of an entry for a page of fetch what QEMU 7 gets wrong: a
+// load with SUM set lets the supervisor execute a page of user mode, too.
+func (k kind) fetchable(pte uint64) uint64 {
+	if k.qemu7() && k.mode == modeS {
+		pte &^= pteU
+	}
+	return pte
 }
 
 // A program is a function of its kind and seed.
@@ -37,7 +78,14 @@ type program struct {
 	mideleg uint64
 	pages   [pagesN]uint64
 	mega    uint64
-	line    int64 // the interrupt that the program uses
+	// fetched are the contents of the pages of fetch, fetchPTEs the entries
+	// that map them.
+	fetched   []byte
+	fetchPTEs [fetchPages]uint64
+	regions   [pmpEntries]region
+	// Registers that open counters and extensions to lower modes.
+	mcounteren, scounteren, menvcfg, senvcfg uint64
+	line                                     int64 // the interrupt that the program uses
 	// crossing: accesses over page borders are made under translation too;
 	// then A and D bits are not compared.
 	crossing bool
@@ -48,6 +96,24 @@ type program struct {
 type item struct {
 	name string
 	emit func(c *scope)
+	// inner are the items of a loop, which may be run without it.
+	inner []item
+}
+
+// folded is the item with its result folded into S8, now and then: a result
+// that the next item overwrites would not show at the end.
+func (r *random) folded(i item, results ...asm.Reg) item {
+	if r.calm || r.one(3) {
+		return i
+	}
+	emit := i.emit
+	i.emit = func(c *scope) {
+		emit(c)
+		for _, x := range results {
+			c.SUB(asm.S8, x, asm.S8)
+		}
+	}
+	return i
 }
 
 func (g *program) String() string { return fmt.Sprintf("%s program, seed %#x", g.name, g.seed) }
@@ -56,6 +122,7 @@ func (g *program) String() string { return fmt.Sprintf("%s program, seed %#x", g
 func generate(k kind, seed uint64, items int) *program {
 	g := &program{kind: k, seed: seed, window: make([]byte, windowSize)}
 	r := &random{rand.New(rand.NewPCG(seed, 0x10c457e9)), k.calm}
+	g.fetched = r.fetchedPages()
 	for i := range g.x {
 		g.x[i] = r.integer()
 		g.f[i] = r.float()
@@ -84,18 +151,68 @@ func generate(k kind, seed uint64, items int) *program {
 		// Loads and stores alike, as QEMU 7 takes an AMO for a load.
 		g.medeleg = r.Uint64() & 0x303f
 		g.medeleg |= g.medeleg&0x30<<2 | g.medeleg&0x2000<<2
+		if g.pmp { // an AMO may have both faults
+			g.medeleg = g.medeleg&^0xa0a0 | r.Uint64()&1*0xa0a0
+		}
 		g.mideleg = r.Uint64() & 0x222
 	}
 	for i := range g.pages {
 		g.pages[i] = r.pte(k.mode)
 	}
+	for i := range g.fetchPTEs {
+		g.fetchPTEs[i] = g.fetchable(r.pte(k.mode))
+	}
 	g.mega = r.superpage(k.mode)
+	g.environment(r)
 	g.crossing = r.one(3)
 	g.line = choose[int64](r, 0x2, 0x20, 0x200)
 	for range items {
 		g.items = append(g.items, k.weights.pick(r)(r, g))
 	}
 	return g
+}
+
+// environment draws what the kind says of counters, extensions and protection.
+func (g *program) environment(r *random) {
+	if g.traps {
+		g.mstatus |= r.Uint64() & (7 << 20) // TVM, TW, TSR
+		if g.mstatus&(1<<22) != 0 {         // the supervisor's handler could not return
+			g.medeleg, g.mideleg = 0, 0
+		}
+	}
+	g.menvcfg = envSTCE | envADUE
+	if g.counters {
+		g.mcounteren, g.scounteren = r.Uint64()&7, r.Uint64()&7
+		g.menvcfg, g.senvcfg = r.envcfg(g.kind)|r.Uint64()&envSTCE|envADUE, r.envcfg(g.kind)
+	}
+	if g.noADUE {
+		g.menvcfg &^= envADUE
+	}
+	if g.pmp {
+		g.protect(r)
+	}
+}
+
+// Bits of menvcfg.
+const (
+	envFIOM  = 1 << 0
+	envCBCFE = 1 << 6
+	envCBZE  = 1 << 7
+	envADUE  = 1 << 61
+	envSTCE  = 1 << 63
+)
+
+// envcfg draws what menvcfg and senvcfg have in common: FIOM, and what cache
+// block operations may do.
+func (r *random) envcfg(k kind) uint64 {
+	v := r.Uint64() & envFIOM
+	if !slices.Contains(k.lacks, zicbom) {
+		v |= choose[uint64](r, 0, 1, 3)<<4 | r.Uint64()&envCBCFE
+	}
+	if !slices.Contains(k.lacks, zicboz) {
+		v |= r.Uint64() & envCBZE
+	}
+	return v
 }
 
 // prefix is the program with its first n items.
@@ -167,12 +284,19 @@ func (r *random) pte(m mode) uint64 {
 	if r.one(4) {
 		bits ^= pteU
 	}
-	return bits | r.Uint64()&(pteA|pteD|pteG)
+	if r.one(40) { // reserved
+		bits |= 1 << (54 + r.IntN(10))
+	}
+	return bits | r.Uint64()&(pteA|pteD|pteG|3<<8)
 }
 
-// superpage is pte, but never a pointer: there would be no table.
+// superpage is pte, but never a pointer: there would be no table. Now and then
+// it is not aligned to its size.
 func (r *random) superpage(m mode) uint64 {
 	bits := r.pte(m)
+	if r.one(12) {
+		bits |= 1 << (10 + r.IntN(9))
+	}
 	if bits&(pteR|pteW|pteX) == 0 {
 		bits &^= pteV
 	}

@@ -1,18 +1,9 @@
 package conformance
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
@@ -39,11 +30,10 @@ func (e *environment) Ecall(*hart.Hart) bool { return false }
 func (e *environment) Stored(*hart.Hart)     {}
 
 // maxIcount is far more than a batch needs.
-const maxIcount = 200_000_000
+const maxIcount = 20_000_000
 
-// runHart runs an image to its end and returns RAM and the position. cut is how
-// far one Run goes; between two, caches are dropped if drop says so.
-func runHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, drop bool) ([]byte, machine.Icount) {
+// newHart is a hart at the loader's first instruction.
+func newHart(t *testing.T, image []byte, opt hart.Options) (*hart.Hart, *mem.RAM) {
 	t.Helper()
 	ram := mem.New(ramSize)
 	if !ram.Write(ramBase, image) {
@@ -53,16 +43,32 @@ func runHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, d
 	h := hart.New(ram, env, opt)
 	env.h = h
 	h.Reset(ramBase, rv64.MachineMode, 0, 0)
-	h.OpenPMP()
-	h.Menvcfg = rv64.EnvADUE
 	h.SetMtimecmp(0) // as QEMU's after a reset: MTIP shows
+	return h, ram
+}
+
+// runHart runs an image to its end and returns RAM and the position. cut is how
+// far one Run goes; between two, caches are dropped if drop says so.
+func runHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, drop bool) ([]byte, machine.Icount) {
+	t.Helper()
+	out, n, err := tryHart(t, image, opt, cut, drop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, n
+}
+
+// tryHart is runHart for images that may not end.
+func tryHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, drop bool) ([]byte, machine.Icount, error) {
+	t.Helper()
+	h, ram := newHart(t, image, opt)
 	for until := cut; ; until += cut {
 		exit := h.Run(until)
 		if exit == ended {
 			break
 		}
-		if exit != machine.Reached || h.Icount != until || until > maxIcount {
-			t.Fatalf("the hart stopped at %d, PC %#x: %v; it should reach %d", h.Icount, h.PC, exit, until)
+		if exit != machine.Reached || h.Icount != until || until >= maxIcount {
+			return nil, 0, fmt.Errorf("the hart stopped at %d, PC %#x: %v", h.Icount, h.PC, exit)
 		}
 		if drop {
 			h.DropCaches()
@@ -70,102 +76,29 @@ func runHart(t *testing.T, image []byte, opt hart.Options, cut machine.Icount, d
 	}
 	out := make([]byte, imageLen)
 	ram.Read(ramBase, out)
-	return out, h.Icount
+	return out, h.Icount, nil
 }
 
-// qemuPath finds QEMU, or skips. CI must have it.
-var qemuPath = sync.OnceValues(func() (string, error) { return exec.LookPath("qemu-system-riscv64") })
-
-func needQEMU(t *testing.T) string {
+// randomInstructions is how many attempts of the batch's programs themselves
+// an image takes: those of the loader and of the trap handlers do not count.
+// The image runs cut at every instruction; RAM afterwards is returned too.
+func randomInstructions(t *testing.T, image []byte, opt hart.Options) (uint64, []byte) {
 	t.Helper()
-	path, err := qemuPath()
-	if err == nil {
-		return path
-	}
-	const how = "qemu-system-riscv64 is not installed (apt-get install qemu-system-misc)"
-	if os.Getenv("CI") == "true" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
-	return ""
-}
-
-// cpu is a model with the extensions of ours, as far as this QEMU knows their
-// names.
-var (
-	cpu         = sync.OnceValues(func() (string, error) { return findCPU("rv64,zba=off,zbb=off,zbs=off") })
-	cpuWithBits = sync.OnceValues(func() (string, error) { return findCPU("rv64,zba=on,zbb=on,zbs=on") })
-)
-
-func findCPU(model string) (string, error) {
-	path, err := qemuPath()
-	if err != nil {
-		return "", err
-	}
-	off := []string{"h", "v", "zfa", "zawrs", "zicbom", "zicbop", "zicboz", "zcb", "zbc", "zicond", "zacas", "zabha", "zfh", "zfhmin", "smcdeleg", "svade"}
-	for {
-		try := model
-		for _, name := range off {
-			try += "," + name + "=off"
+	h, ram := newHart(t, image, opt)
+	n := uint64(0)
+	for until := h.Icount + 1; ; until++ {
+		if off := h.PC - slotBase; off < imageLen && off%slotSize >= code || h.PC-pagesVA < fetchPages<<12 {
+			n++
 		}
-		_, err := runQEMU(path, try, image(nil))
-		if err == nil {
-			return try, nil
-		}
-		// QEMU names the first property that it does not know.
-		before := len(off)
-		off = slices.DeleteFunc(off, func(name string) bool { return strings.Contains(err.Error(), "."+name+"' not found") })
-		if len(off) == before {
-			return "", err
+		switch exit := h.Run(until); {
+		case exit == ended:
+			out := make([]byte, imageLen)
+			ram.Read(ramBase, out)
+			return n, out
+		case exit != machine.Reached || until > maxIcount:
+			t.Fatalf("the hart stopped at %d, PC %#x: %v", h.Icount, h.PC, exit)
 		}
 	}
-}
-
-// runQEMU runs an image to its end and returns RAM.
-func runQEMU(path, model string, image []byte) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "conformance")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "ram")
-	if err := os.WriteFile(file, image, 0o600); err != nil {
-		return nil, err
-	}
-	if err := os.Truncate(file, ramSize); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path,
-		"-M", "virt,memory-backend=ram", "-cpu", model, "-m", fmt.Sprint(ramSize>>20),
-		"-object", fmt.Sprintf("memory-backend-file,id=ram,size=%d,mem-path=%s,share=on", ramSize, file),
-		"-bios", "none", "-display", "none", "-serial", "none", "-monitor", "none", "-net", "none")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("qemu: %w: %s", err, bytes.TrimSpace(out))
-	}
-	out := make([]byte, imageLen)
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	_, err = io.ReadFull(f, out)
-	return out, err
-}
-
-func onQEMU(t *testing.T, k kind, image []byte) []byte {
-	t.Helper()
-	path := needQEMU(t)
-	model, err := cpuWithBits()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := runQEMU(path, model, image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // indent is for reports.
