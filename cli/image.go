@@ -20,12 +20,12 @@ type imageCommand struct {
 }
 
 type imageBuild struct {
-	Name   string `arg:"" optional:"" default:"demo" help:"Which image: demo, small, stress or node."`
+	Name   string `arg:"" optional:"" default:"demo" help:"Which image: demo, small, stress, node or bench."`
 	Mirror string `placeholder:"URL" help:"Debian mirror to fetch from; else LOCKSTEP_MIRROR, else those of this machine's apt configuration."`
 }
 
 type imageShow struct {
-	Name string `arg:"" optional:"" default:"demo" help:"Which image: demo, small, stress or node."`
+	Name string `arg:"" optional:"" default:"demo" help:"Which image: demo, small, stress, node or bench."`
 	JSON bool   `help:"Print JSON."`
 }
 

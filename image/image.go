@@ -17,6 +17,7 @@ const (
 	Small  = "small"  // no server, no file system: 64 MiB of memory suffice
 	Stress = "stress" // no server, but many kernel modules to insert and remove
 	Node   = "node"   // Node.js; wants 384 MiB of memory
+	Bench  = "bench"  // the demo's guest with the programs of lockstep bench cpu; wants 512 MiB
 )
 
 // ServerPort is the TCP port on which the server of the demo guest listens.

@@ -30,6 +30,11 @@ var recipes = map[string]recipe{
 		packages: []string{"nodejs", "node-acorn", "node-cjs-module-lexer", "node-minimatch", "node-undici"},
 		modules:  virtioModules,
 	},
+	Bench: {
+		server:   []string{"redis-server", "valkey-server"},
+		packages: []string{"openssl", "7zip", "sqlite3", "redis-tools", "python3.13-minimal", "libpython3.13-minimal"},
+		modules:  guestModules,
+	},
 }
 
 // virtioModules are the drivers that every guest wants, in the order in which

@@ -19,8 +19,11 @@ import (
 type Config struct {
 	Name    string
 	Machine *machine.Config
-	Disks   []Disk // one for each of Machine.Disks
-	NICs    []NIC  // one for each of Machine.NICs
+	// Engine executes the guest; the zero value is the interpreter. Replicas
+	// may have different ones (R5).
+	Engine board.Engine
+	Disks  []Disk // one for each of Machine.Disks
+	NICs   []NIC  // one for each of Machine.NICs
 
 	// Arbiter is the directory of the file arbiter. Without one the VM can
 	// only run alone, and nobody keeps it from being powered on twice.
@@ -59,7 +62,11 @@ type Config struct {
 	// log begins with.
 	RecordState string
 
-	// build makes the machine; the tests have a toy.
+	// Engine is the name of what executes the guest, EngineAuto if it is empty.
+	// The peer may have another one.
+	Engine string
+
+	// build makes the machine; nil makes a board on Engine. The tests have a toy.
 	build func(*machine.Config, machine.Birth) (machine.Machine, error)
 	// digestEvery is the interval of digests in the log, in instructions; tests
 	// have a shorter one.
@@ -99,7 +106,9 @@ func (c *Config) validate() error {
 		return fmt.Errorf("vm: heartbeat %v and time-out %v: the heartbeat must be at least 10ms and the time-out at least three of them", c.Heartbeat, c.Timeout)
 	}
 	if c.build == nil {
-		c.build = func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) { return board.New(mc, birth) }
+		c.build = func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) {
+			return board.NewOn(c.Engine, mc, birth)
+		}
 	}
 	if c.digestEvery == 0 {
 		c.digestEvery = digestEvery
