@@ -71,5 +71,6 @@
 //     CSRRS and CSRRC of a read-only register do not trap when rs1 is another
 //     register than x0 that holds zero; supervisor mode executes a page of user
 //     mode that it has loaded from with SUM set; a TOR entry of memory
-//     protection does not follow a change of the address it begins with.
+//     protection does not follow a change of the address it begins with; vstimecmp exists
+//     without the hypervisor extension.
 package conformance

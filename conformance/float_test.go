@@ -53,12 +53,16 @@ func floatOp(r *random, _ *program) item {
 		op := choose(r, intToFloat...)
 		name, emit, fromInt = op.name, func(p *prog) { op.emit(p, fd, rs1, rm) }, true
 	}
+	if r.one(4) { // zeros, or the same but for the sign
+		v[0] &= choose[uint64](r, 1<<63, 1<<64-1)
+		v[1] = v[0]&^(1<<63) | r.Uint64()&(1<<63)
+	}
 	if single = name[len(name)-1] == 's' && name != "fcvtds" || name == "fcvtsd"; single && !r.one(16) && name != "fcvtsd" {
 		for i := range v {
 			v[i] = boxed(float32(math.Float64frombits(v[i])))
 		}
 	}
-	if r.one(3) {
+	if r.one(4) {
 		v = [3]uint64{r.float(), r.float(), r.float()}
 	}
 	integer := int64(r.integer())
