@@ -17,7 +17,7 @@ type computer interface {
 // An engine executes a machine. All give the same State.
 type engine struct {
 	name string
-	slow bool // replays only a part of a log
+	slow bool // a replay that changes engines spends little time on it
 	new  func(cfg *machine.Config, birth machine.Birth) (*board.Board, error)
 }
 

@@ -1,7 +1,6 @@
 package guests
 
 import (
-	"os"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/image"
@@ -27,7 +26,10 @@ const networkUp = "ip addr add 10.0.0.2/24 dev eth0; ip link set eth0 up\n"
 // scenarios are what is known to lead translations, decoded code and counters
 // astray.
 func scenarios(t *testing.T) []scenario {
-	churn := func(a *image.Archive) { a.File("usr/bin/churn", 0o755, program(t, "churn")) }
+	t.Helper()
+	multiplier(t)
+	binary, js := program(t, "churn"), read(t, "testdata/jit.js")
+	churn := func(a *image.Archive) { a.File("usr/bin/churn", 0o755, binary) }
 	return []scenario{
 		{
 			// Little RAM and swap on a disk: the kernel clears accessed bits
@@ -88,7 +90,7 @@ while :; do
 	cat events/kprobes/probe/id >/dev/null
 	echo 0 >events/kprobes/enable && echo >kprobe_events && echo nop >current_tracer
 	echo $((n % 2)) >/proc/sys/kernel/sched_schedstats
-	dd if=/dev/vda of=/dev/null bs=64k count=16 2>/dev/null
+	dd if=/dev/vda of=/dev/null bs=64k count=32 2>/dev/null
 	if [ $((n % 8)) = 0 ]; then # these are large, which costs some 1e9 instructions
 		modprobe test_bpf test_range=0,20 && modprobe -r test_bpf || exit 1
 		modprobe ext4 && mount -t ext4 /dev/vda /mnt && cp /test.sh /mnt && cmp /test.sh /mnt/test.sh || exit 1
@@ -126,13 +128,7 @@ done`,
 			name: "node",
 			guest: guest{
 				image: image.Node, memory: 512 << 20,
-				files: func(a *image.Archive) {
-					js, err := os.ReadFile("testdata/jit.js")
-					if err != nil {
-						t.Fatal(err)
-					}
-					a.File("jit.js", 0o644, js)
-				},
+				files:   func(a *image.Archive) { a.File("jit.js", 0o644, js) },
 				prepare: "node /jit.js & while [ ! -e /tmp/ready ]; do usleep 100000; done",
 				script:  "wait",
 			},
