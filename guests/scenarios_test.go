@@ -99,7 +99,7 @@ while :; do
 	echo rounds=$n
 done`,
 			},
-			length: 400_000_000,
+			length: 500_000_000,
 			done:   map[string]int{"rounds": 2},
 		},
 		{
