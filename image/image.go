@@ -14,7 +14,7 @@ import (
 // Names of images. All have the stock Debian kernel and a busybox userland.
 const (
 	Demo   = "demo"   // what the demo runs: a Redis-compatible server on TCP port 6379
-	Small  = "small"  // no server, no file system: 64 MiB of memory suffice
+	Small  = "small"  // no server, no file system: 96 MiB of memory suffice
 	Stress = "stress" // no server, but many kernel modules to insert and remove
 	Node   = "node"   // Node.js; wants 384 MiB of memory
 	Bench  = "bench"  // the demo's guest with the programs of lockstep bench cpu; wants 512 MiB
