@@ -32,6 +32,7 @@ type block struct {
 	// translated; native is where its translation begins, 0 without.
 	heat   int32
 	native uint64
+	far    uint64 // accesses that translated code looks up the long way
 }
 
 func newBlock(insts []rv64.Inst, size uint64) block {

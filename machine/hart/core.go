@@ -3,10 +3,11 @@ package hart
 import "github.com/lockstep-vm/lockstep/machine/mem"
 
 const (
-	// TLBSize is the number of entries in each of ReadTLB and WriteTLB, and
-	// JumpSize in Jumps.
+	// TLBSize is the number of entries in each of ReadTLB, WriteTLB and
+	// FetchTLB, JumpSize in Jumps, NearSize in Near.
 	TLBSize  = 2048
 	JumpSize = 1 << 13
+	NearSize = 512
 
 	tlbMask  = TLBSize - 1
 	jumpMask = JumpSize - 1
@@ -42,6 +43,14 @@ type Core struct {
 	WriteTLB [TLBSize]TLBEntry
 	FetchTLB [TLBSize]FetchEntry
 	Jumps    [JumpSize]Jump
+
+	// Near has, for places in translated code, the entry that the last access
+	// there has used: at most places the next one is to the same page. All are
+	// forgotten together. NearUsed says that there may be any, and NearPatience
+	// counts down how often a place was wrong.
+	Near         [NearSize]TLBEntry
+	NearPatience [NearSize]int32
+	NearUsed     uint32
 }
 
 // A TLBEntry maps one page of 4 KiB for one kind of access. Its tag is the

@@ -85,7 +85,8 @@ type Hart struct {
 	sites []Site // where translated code leaves
 	// nativeGeneration counts how often all translated code was forgotten.
 	nativeGeneration uint64
-	miss             uint64 // Native.Miss
+	miss             uint64         // Native.Miss
+	patient          machine.Icount // where NearPatience is set anew
 }
 
 // New makes a hart in its reset state at PC 0. The RAM belongs to this hart

@@ -14,6 +14,8 @@ type Native interface {
 	Translate(s *Source) bool
 	// Link makes the jump of a SiteLink lead to another block's entry.
 	Link(patch, entry uint64)
+	// Redirect makes an entry lead to another, which takes its place.
+	Redirect(from, to uint64)
 	// Enter runs translated code from entry until it leaves.
 	Enter(c *Core, entry uint64)
 	// Miss is code that leaves at SiteMiss with the target in State.PC.
@@ -27,6 +29,8 @@ type Source struct {
 	Insts []rv64.Inst
 	Start uint64 // offset of the block in its page
 	Bytes uint64 // its length
+	// Far has a bit for each access that does not stay in one page for long.
+	Far uint64
 	// First is the number of the first site; Sites are appended.
 	First uint32
 	Sites []Site
@@ -58,6 +62,8 @@ const (
 	// SiteFloat: an operation of F or D while Float is 0. Code does not go on
 	// behind it, for it takes Float to stay as it was.
 	SiteFloat
+	// SiteFar: an access that Near was wrong about too often.
+	SiteFar
 	// SiteEnd: the last instruction of the block, which no translated code does.
 	SiteEnd
 )
@@ -65,6 +71,12 @@ const (
 // maxStay is how many attempts translated code makes at most before it leaves:
 // the garbage collector waits for it.
 const maxStay = 1 << 17
+
+// An access may be wrong about its page nearPatience times in patience attempts.
+const (
+	patience     = 1 << 20
+	nearPatience = 256
+)
 
 // never is the heat of blocks that are not translated.
 const never = 1<<31 - 1
@@ -75,7 +87,7 @@ func (h *Hart) translate(b *block) {
 		b.heat = never
 		return
 	}
-	s := Source{Insts: b.insts, Start: b.start, Bytes: b.size, First: uint32(len(h.sites)), Sites: h.sites}
+	s := Source{Insts: b.insts, Start: b.start, Bytes: b.size, Far: b.far, First: uint32(len(h.sites)), Sites: h.sites}
 	if !h.opt.Native.Translate(&s) {
 		h.dropCode()
 		return
@@ -84,6 +96,9 @@ func (h *Hart) translate(b *block) {
 		s.Sites[i].block = b
 	}
 	h.sites = s.Sites
+	if b.native != 0 {
+		h.opt.Native.Redirect(b.native, s.Entry)
+	}
 	b.native = s.Entry
 }
 
@@ -106,6 +121,12 @@ func (h *Hart) execNative(b *block, limit machine.Icount) {
 	h.Budget = int64(limit - h.Icount)
 	entry := b.native
 	h.enterFloat()
+	if h.Icount >= h.patient {
+		h.patient = h.Icount + patience
+		for i := range h.NearPatience {
+			h.NearPatience[i] = nearPatience
+		}
+	}
 	for {
 		h.opt.Native.Enter(&h.Core, entry)
 		h.leaveFloat()
@@ -137,13 +158,23 @@ func (h *Hart) execNative(b *block, limit machine.Icount) {
 				h.opt.Native.Link(s.Resume, b.native)
 			}
 			entry = b.native
-		case SiteStep, SiteFloat:
+		case SiteStep, SiteFloat, SiteFar:
 			pc := h.Page + s.block.start
 			in := &s.block.insts[s.Index]
 			i := h.Icount - machine.Icount(s.block.length) + machine.Icount(s.Index)
 			entry = s.Resume
 			if !h.step(in, pc, i) {
 				return
+			}
+			if s.Kind == SiteFar {
+				generation := h.nativeGeneration
+				s.block.far |= 1 << s.Index
+				h.translate(s.block)
+				if h.nativeGeneration != generation {
+					h.at(in, pc, i)
+					h.retire(in)
+					return
+				}
 			}
 			if s.Kind == SiteFloat {
 				h.at(in, pc, i)

@@ -96,12 +96,14 @@ func (h *Hart) dropTranslations() {
 	clear(h.ReadTLB[:])
 	clear(h.WriteTLB[:])
 	clear(h.FetchTLB[:])
+	h.dropNear()
 	h.leave = true
 }
 
 // dropRange forgets the translations of the 2^bits bytes around va, in every
 // context.
 func (h *Hart) dropRange(va uint64, bits uint) {
+	h.dropNear()
 	first, n := va>>mem.PageShift, uint64(1)<<(bits-mem.PageShift)
 	if n > TLBSize {
 		clear(h.ReadTLB[:])
@@ -132,6 +134,7 @@ func (h *Hart) watch(page uint64, f mem.Flag) {
 		return
 	}
 	h.ram.ClearFlags(page, mem.WriteEntry)
+	h.dropNear()
 	for i := range h.WriteTLB {
 		e := &h.WriteTLB[i]
 		if e.Tag != 0 && h.offset(e)>>mem.PageShift == page {
@@ -141,4 +144,15 @@ func (h *Hart) watch(page uint64, f mem.Flag) {
 }
 
 // AllWatched implements mem.Watcher.
-func (h *Hart) AllWatched() { clear(h.WriteTLB[:]) }
+func (h *Hart) AllWatched() {
+	clear(h.WriteTLB[:])
+	h.dropNear()
+}
+
+// dropNear forgets the entries of places in translated code.
+func (h *Hart) dropNear() {
+	if h.NearUsed != 0 {
+		h.NearUsed = 0
+		clear(h.Near[:])
+	}
+}

@@ -66,6 +66,12 @@ func (e *engine) Link(patch, entry uint64) {
 	b[0], b[1], b[2], b[3] = byte(rel), byte(rel>>8), byte(rel>>16), byte(rel>>24)
 }
 
+// Redirect implements hart.Native.
+func (e *engine) Redirect(from, to uint64) {
+	e.arena.write[from-e.arena.exec] = 0xe9 // jmp
+	e.Link(from+1, to)
+}
+
 // Enter implements hart.Native.
 func (e *engine) Enter(c *hart.Core, entry uint64) {
 	c.Entry = entry

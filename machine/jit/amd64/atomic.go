@@ -11,10 +11,10 @@ func (e *Emitter) atomic(in *rv64.Inst, i int) {
 	}
 	e.load(RAX, in.Rs1)
 	e.b(0xa8, byte(n-1)) // test al, n-1
-	from := []int{e.jcc(condNE)}
+	slow := jump(e.jcc(condNE))
 	switch in.Op {
 	case rv64.LRW, rv64.LRD:
-		from = append(from, e.translate(e.at.ReadTLB, n))
+		slow.add(e.translate(e.at.ReadTLB, n))
 		e.mov(q, RCX, reg(RAX))
 		e.alu(aluSUB, q, RCX, e.field(e.at.RAM))
 		e.movTo(q, e.field(e.at.Reservation), RCX)
@@ -23,12 +23,12 @@ func (e *Emitter) atomic(in *rv64.Inst, i int) {
 		e.fetchOld(RAX, w)
 		e.done(in.Rd, RAX)
 	case rv64.SCW, rv64.SCD:
-		e.storeConditional(in, w, n, &from)
+		e.storeConditional(in, w, n, slow)
 	default:
-		from = append(from, e.translate(e.at.WriteTLB, n))
+		slow.add(e.translate(e.at.WriteTLB, n))
 		e.readModifyWrite(in, w, int(n))
 	}
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // fetchOld reads what RAX points to, sign-extended.
@@ -40,30 +40,30 @@ func (e *Emitter) fetchOld(dst Reg, w size) {
 	}
 }
 
-func (e *Emitter) storeConditional(in *rv64.Inst, w size, n int32, from *[]int) {
+func (e *Emitter) storeConditional(in *rv64.Inst, w size, n int32, slow *label) {
 	e.op(0, l, []byte{0x80}, Reg(aluCMP), e.field(e.at.Reserved), false)
 	e.b(0)
-	none := e.jcc(condE)
-	*from = append(*from, e.translate(e.at.WriteTLB, n))
+	failed := jump(e.jcc(condE))
+	slow.add(e.translate(e.at.WriteTLB, n))
 	e.op(0, l, []byte{0xc6}, 0, e.field(e.at.Reserved), false)
 	e.b(0)
 	e.mov(q, RCX, reg(RAX))
 	e.alu(aluSUB, q, RCX, e.field(e.at.RAM))
 	e.alu(aluCMP, q, RCX, e.field(e.at.Reservation))
-	elsewhere := e.jcc(condNE)
+	failed.add(e.jcc(condNE))
 	e.store(mem(RAX, 0), e.in(in.Rs2, RDX), int(n))
 	e.movImm(reg(RAX), 0)
 	if in.Rd != 0 {
 		e.done(in.Rd, RAX)
 	}
 	back := e.pos()
-	e.later(func() {
+	e.later(failed, func() {
 		e.movImm(reg(RAX), 1)
 		if in.Rd != 0 {
 			e.done(in.Rd, RAX)
 		}
 		e.aim(e.jmp(), back)
-	}, none, elsewhere)
+	})
 }
 
 // readModifyWrite is an AMO on what RAX points to.

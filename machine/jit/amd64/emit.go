@@ -13,6 +13,7 @@ type Layout struct {
 	Float, MXCSR, Entry                int32
 	DataContext, FetchContext          int32
 	RAM, Reserved, Reservation         int32
+	Near, NearPatience, NearUsed       int32
 	ReadTLB, WriteTLB, FetchTLB, Jumps int32
 	JumpPC, JumpCode, JumpNative       int32
 	TLBDelta, FetchCode                int32
@@ -51,13 +52,24 @@ type Emitter struct {
 	s      *hart.Source
 	origin int // its offset in the arena
 	cold   []cold
-	float  bool   // the unit is known to be on
-	boxed  uint32 // registers that are known to hold a boxed single
+	float  bool       // the unit is known to be on
+	resume [64]uint64 // where code goes on behind each instruction that leaves
+	group  *group     // the group whose hot code is emitted; nil outside
+	loop   bool       // the block ends with a jump to its beginning
+	near   int32      // the next place for an entry of Near
+	boxed  uint32     // registers that are known to hold a boxed single
 }
 
-// A cold is code out of line: what jumps to it, and what it does.
+// A label is where jumps go that are emitted before it: their positions.
+type label struct{ from []int }
+
+// add makes the jump at a position go to the label.
+func (t *label) add(at int) { t.from = append(t.from, at) }
+
+// A cold is code out of line: what jumps to it, and what it does. Nothing is
+// emitted if nothing jumps there.
 type cold struct {
-	from []int
+	*label
 	emit func()
 }
 
@@ -166,10 +178,11 @@ func (e *Emitter) done(rd uint8, r Reg) {
 	}
 }
 
-// later emits code out of line, entered by the jumps at the given positions.
-func (e *Emitter) later(emit func(), from ...int) {
-	e.cold = append(e.cold, cold{from, emit})
-}
+// later emits code out of line at a label.
+func (e *Emitter) later(at *label, emit func()) { e.cold = append(e.cold, cold{at, emit}) }
+
+// jump is a label with one jump to it.
+func jump(at int) *label { return &label{from: []int{at}} }
 
 // site adds a site and is its number.
 func (e *Emitter) site(s hart.Site) uint32 {
@@ -190,11 +203,12 @@ func (e *Emitter) Block(s *hart.Source, origin int) []byte {
 	e.buf, e.cold = e.buf[:0], e.cold[:0]
 	e.s, e.origin = s, origin
 	e.float, e.boxed = false, 0
+	last := &s.Insts[len(s.Insts)-1]
+	e.loop = last.Op >= rv64.BEQ && last.Op <= rv64.JAL && last.Imm == 0
 	s.Entry = uint64(origin)
 
 	e.aluImm(aluSUB, q, reg(budget), int32(len(s.Insts)))
-	short := e.jcc(condS)
-	e.later(func() {
+	e.later(jump(e.jcc(condS)), func() {
 		e.aluImm(aluADD, q, reg(budget), int32(len(s.Insts)))
 		e.mov(q, RAX, e.field(e.at.Page))
 		if s.Start != 0 {
@@ -202,25 +216,34 @@ func (e *Emitter) Block(s *hart.Source, origin int) []byte {
 		}
 		e.movTo(q, e.field(e.at.PC), RAX)
 		e.leave(hart.Site{Kind: hart.SiteBudget})
-	}, short)
+	})
 	ended := false
-	for i := range s.Insts {
+	for i := 0; i < len(s.Insts); {
 		in := &s.Insts[i]
 		if in.Op.EndsBlock() {
 			e.end(in, i)
 			ended = true
 			break
 		}
+		if g, n := e.groupAt(i); n > 0 {
+			e.emitGroup(g, i, n)
+			i += n
+			continue
+		}
 		e.inst(in, i)
+		i++
 	}
 	if !ended {
 		e.goTo(int64(s.Start + s.Bytes))
 	}
 	for i := 0; i < len(e.cold); i++ {
-		for _, from := range e.cold[i].from {
+		c := e.cold[i]
+		for _, from := range c.from {
 			e.land(from)
 		}
-		e.cold[i].emit()
+		if len(c.from) > 0 {
+			c.emit()
+		}
 	}
 	return e.buf
 }
@@ -238,9 +261,9 @@ func (e *Emitter) goTo(target int64) {
 // the page it goes there directly once it has been linked.
 func (e *Emitter) arrive(target int64, at int) {
 	if target >= 0 && target < pageSize {
-		e.later(func() {
+		e.later(jump(at), func() {
 			e.leave(hart.Site{Kind: hart.SiteLink, To: uint16(target), Resume: uint64(e.origin + at)})
-		}, at)
+		})
 		return
 	}
 	far := func() {
@@ -251,7 +274,7 @@ func (e *Emitter) arrive(target int64, at int) {
 	if at < 0 {
 		far()
 	} else {
-		e.later(far, at)
+		e.later(jump(at), far)
 	}
 }
 
@@ -286,17 +309,21 @@ func (e *Emitter) dispatch() {
 }
 
 // step leaves for one instruction and comes back behind it.
-func (e *Emitter) step(i int) {
-	at := e.jmp()
-	e.stepAt(i, at)
+func (e *Emitter) step(i int) { e.stepAt(i, jump(e.jmp())) }
+
+// stepAt does so for those who jump to the label; everyone else goes on.
+func (e *Emitter) stepAt(i int, at *label) {
+	e.behind(i)
+	e.later(at, func() { e.leaveFor(hart.SiteStep, i) })
 }
 
-// stepAt does so for those who jump at the given positions; everyone else goes on.
-func (e *Emitter) stepAt(i int, from ...int) {
-	resume := e.origin + e.pos()
-	e.later(func() {
-		e.leave(hart.Site{Kind: hart.SiteStep, Index: uint8(i), Resume: uint64(resume)})
-	}, from...)
+// behind notes that an instruction has been emitted: there code goes on after
+// the hart has executed it.
+func (e *Emitter) behind(i int) { e.resume[i] = uint64(e.origin + e.pos()) }
+
+// leaveFor leaves for one instruction.
+func (e *Emitter) leaveFor(kind hart.SiteKind, i int) {
+	e.leave(hart.Site{Kind: kind, Index: uint8(i), Resume: e.resume[i]})
 }
 
 // end translates the last instruction of a block.

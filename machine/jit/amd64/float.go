@@ -164,33 +164,32 @@ func (e *Emitter) unit(i int) {
 	e.aluImm(aluCMP, l, e.field(e.at.Float), floatLoaded)
 	not := e.jcc(condNE)
 	back := e.pos()
-	e.later(func() {
+	e.later(jump(not), func() {
 		e.aluImm(aluCMP, l, e.field(e.at.Float), floatOff)
-		off := e.jcc(condE)
-		e.later(func() { e.leave(hart.Site{Kind: hart.SiteFloat, Index: uint8(i)}) }, off)
+		e.later(jump(e.jcc(condE)), func() { e.leave(hart.Site{Kind: hart.SiteFloat, Index: uint8(i)}) })
 		e.eachPinnedF(func(r uint8, x XMM) { e.vLoad(x, e.f(r)) })
 		e.movImm32(e.field(e.at.Float), floatLoaded)
 		e.aim(e.jmp(), back)
-	}, not)
+	})
 }
 
 // rounding makes sure that the instruction rounds as MXCSR says. False: it
 // does not, and is left to the hart.
-func (e *Emitter) rounding(in *rv64.Inst, from *[]int) bool {
+func (e *Emitter) rounding(in *rv64.Inst, slow *label) bool {
 	switch in.RM() {
 	case 7:
 		return true
 	case 0:
 		e.op(0, l, []byte{0xf7}, 0, e.field(e.at.MXCSR), false) // test
 		e.i32(3 << 13)
-		*from = append(*from, e.jcc(condNE))
+		slow.add(e.jcc(condNE))
 		return true
 	}
 	return false
 }
 
 // boxes makes sure that registers hold numbers of the format.
-func (e *Emitter) boxes(p precision, from *[]int, regs ...uint8) {
+func (e *Emitter) boxes(p precision, slow *label, regs ...uint8) {
 	if p.bytes == 8 {
 		return
 	}
@@ -205,7 +204,7 @@ func (e *Emitter) boxes(p precision, from *[]int, regs ...uint8) {
 		} else {
 			e.aluImm(aluCMP, l, mem(core, e.at.F+8*int32(r)+4), -1)
 		}
-		*from = append(*from, e.jcc(condNE))
+		slow.add(e.jcc(condNE))
 	}
 }
 
@@ -230,82 +229,83 @@ func (e *Emitter) canonical(p precision, x XMM) {
 	e.vex(p.packed, 1, l, sseUCOM, x, 0, xmm(x))
 	nan := e.jcc(condP)
 	back := e.pos()
-	e.later(func() {
+	e.later(jump(nan), func() {
 		e.movImm(reg(RAX), p.nan)
 		e.fromReg(x, RAX)
 		e.aim(e.jmp(), back)
-	}, nan)
+	})
 }
 
 // arithmetic is rd = rs1 op rs2.
 func (e *Emitter) arithmetic(in *rv64.Inst, i int, p precision, code byte) {
-	var from []int
-	if !e.rounding(in, &from) {
+	slow := &label{}
+	if !e.rounding(in, slow) {
 		e.stepF(p, in.Rd, i)
 		return
 	}
 	d := e.fout(in.Rd)
 	if code == sseSQRT {
-		e.boxes(p, &from, in.Rs1)
+		e.boxes(p, slow, in.Rs1)
 		e.vex(p.scalar, 1, l, sseSQRT, d, e.fin(in.Rs1, 0), e.fop(in.Rs1))
 	} else {
-		e.boxes(p, &from, in.Rs1, in.Rs2)
+		e.boxes(p, slow, in.Rs1, in.Rs2)
 		e.vex(p.scalar, 1, l, code, d, e.fin(in.Rs1, 0), e.fop(in.Rs2))
 	}
 	e.canonical(p, d)
 	e.fdone(in.Rd, d)
 	e.holds(p, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // fused is rd = ±(rs1*rs2) ± rs3; NaNs are the hart's, for the host does not
 // call infinity times zero invalid when the third operand is a NaN.
 func (e *Emitter) fused(in *rv64.Inst, i int, p precision, code byte) {
-	var from []int
-	if !e.rounding(in, &from) {
+	slow := &label{}
+	if !e.rounding(in, slow) {
 		e.stepF(p, in.Rd, i)
 		return
 	}
-	e.boxes(p, &from, in.Rs1, in.Rs2, in.Rs3)
+	e.boxes(p, slow, in.Rs1, in.Rs2, in.Rs3)
 	// xmm0 = ±(rs1*rs2) ± xmm0
 	e.vex(ppNone, 1, l, sseMove, 0, 0, xmm(e.fin(in.Rs3, 0)))
 	e.vex(pp66, 2, p.wide, code, 0, e.fin(in.Rs1, 1), e.fop(in.Rs2))
 	e.vex(p.packed, 1, l, sseUCOM, 0, 0, xmm(0))
-	from = append(from, e.jcc(condP))
+	slow.add(e.jcc(condP))
 	e.fdone(in.Rd, 0)
 	e.holds(p, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // extreme is rd = min or max of rs1 and rs2.
 func (e *Emitter) extreme(in *rv64.Inst, i int, p precision, code byte) {
-	var from []int
-	e.boxes(p, &from, in.Rs1, in.Rs2)
+	slow := &label{}
+	e.boxes(p, slow, in.Rs1, in.Rs2)
 	a := e.fin(in.Rs1, 0)
 	e.vex(p.packed, 1, l, sseUCOM, a, 0, e.fop(in.Rs2))
-	from = append(from, e.jcc(condP), e.jcc(condE))
+	slow.add(e.jcc(condP))
+	slow.add(e.jcc(condE))
 	d := e.fout(in.Rd)
 	e.vex(p.scalar, 1, l, code, d, a, e.fop(in.Rs2))
 	e.fdone(in.Rd, d)
 	e.holds(p, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // order is rd = rs1 < rs2 or rs1 <= rs2.
 func (e *Emitter) order(in *rv64.Inst, i int, p precision, c cond) {
-	var from []int
-	e.boxes(p, &from, in.Rs1, in.Rs2)
+	slow := &label{}
+	e.boxes(p, slow, in.Rs1, in.Rs2)
 	e.vex(p.packed, 1, l, sseCOM, e.fin(in.Rs2, 0), 0, e.fop(in.Rs1))
 	if in.Rd != 0 {
 		e.truth(in.Rd, c)
 	}
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // equal is rd = rs1 == rs2.
 func (e *Emitter) equal(in *rv64.Inst, i int, p precision) {
-	var from []int
-	e.boxes(p, &from, in.Rs1, in.Rs2)
+	slow := &label{}
+	e.boxes(p, slow, in.Rs1, in.Rs2)
 	e.vex(p.packed, 1, l, sseUCOM, e.fin(in.Rs1, 0), 0, e.fop(in.Rs2))
 	if in.Rd != 0 {
 		e.set(condNP, RCX)
@@ -315,20 +315,20 @@ func (e *Emitter) equal(in *rv64.Inst, i int, p precision) {
 		e.extend(d, reg(RAX), 1, false)
 		e.done(in.Rd, d)
 	}
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // signs is rd = rs1 with a sign that comes from rs2. In a box the sign of a
 // single is bit 31.
 func (e *Emitter) signs(in *rv64.Inst, i int, p precision, kind rv64.Op) {
-	var from []int
-	e.boxes(p, &from, in.Rs1, in.Rs2)
+	slow := &label{}
+	e.boxes(p, slow, in.Rs1, in.Rs2)
 	if in.Rs1 == in.Rs2 && kind == rv64.FSGNJD {
 		d := e.fout(in.Rd)
 		e.vex(ppNone, 1, l, sseMove, d, 0, xmm(e.fin(in.Rs1, 0)))
 		e.fdone(in.Rd, d)
 		e.holds(p, in.Rd)
-		e.stepAt(i, from...)
+		e.stepAt(i, slow)
 		return
 	}
 	top := byte(p.bytes*8 - 1)
@@ -355,13 +355,13 @@ func (e *Emitter) signs(in *rv64.Inst, i int, p precision, kind rv64.Op) {
 	}
 	e.setBits(in.Rd, RAX)
 	e.holds(p, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // fromInt converts a guest register. Exact conversions need no rounding mode.
 func (e *Emitter) fromInt(in *rv64.Inst, i int, p precision, bits int, signed bool) {
-	var from []int
-	if !(p.bytes == 8 && bits == 32) && !e.rounding(in, &from) {
+	slow := &label{}
+	if !(p.bytes == 8 && bits == 32) && !e.rounding(in, slow) {
 		e.stepF(p, in.Rd, i)
 		return
 	}
@@ -375,7 +375,7 @@ func (e *Emitter) fromInt(in *rv64.Inst, i int, p precision, bits int, signed bo
 		e.load(RAX, in.Rs1)
 		if !signed {
 			e.test(q, reg(RAX), RAX)
-			from = append(from, e.jcc(condS))
+			slow.add(e.jcc(condS))
 		}
 	}
 	// The bits above the result, which are the box of a single, come from a
@@ -385,48 +385,48 @@ func (e *Emitter) fromInt(in *rv64.Inst, i int, p precision, bits int, signed bo
 	e.vex(p.scalar, 1, w, sseFromI, d, 1, reg(RAX))
 	e.fdone(in.Rd, d)
 	e.holds(p, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // toInt converts to a signed number. Where the host answers with its sign of
 // trouble, the hart finds out.
 func (e *Emitter) toInt(in *rv64.Inst, i int, p precision, w size) {
-	var from []int
+	slow := &label{}
 	code := byte(sseToI)
 	if in.RM() == 1 {
 		code = sseToIT
-	} else if !e.rounding(in, &from) {
+	} else if !e.rounding(in, slow) {
 		e.step(i)
 		return
 	}
-	e.boxes(p, &from, in.Rs1)
+	e.boxes(p, slow, in.Rs1)
 	e.vexRaw(p.scalar, 1, w, code, RAX, 15, e.fop(in.Rs1))
 	e.mov(w, RCX, reg(RAX))
 	e.aluImm(aluADD, w, reg(RCX), -1) // overflows for the least number alone
-	from = append(from, e.jcc(condO))
+	slow.add(e.jcc(condO))
 	if w == l {
 		e.sign(in.Rd)
 	} else {
 		e.done(in.Rd, RAX)
 	}
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // between converts from one format to the other.
 func (e *Emitter) between(in *rv64.Inst, i int, src, dst precision) {
-	var from []int
-	if dst.bytes == 4 && !e.rounding(in, &from) {
+	slow := &label{}
+	if dst.bytes == 4 && !e.rounding(in, slow) {
 		e.stepF(dst, in.Rd, i)
 		return
 	}
-	e.boxes(src, &from, in.Rs1)
+	e.boxes(src, slow, in.Rs1)
 	e.vex(pp66, 1, l, 0x76, 1, 1, xmm(1)) // ones, for the box
 	d := e.fout(in.Rd)
 	e.vex(src.scalar, 1, l, sseBetween, d, 1, e.fop(in.Rs1))
 	e.canonical(dst, d)
 	e.fdone(in.Rd, d)
 	e.holds(dst, in.Rd)
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }
 
 // floatMemory translates loads and stores of floating-point registers.
@@ -440,33 +440,34 @@ func (e *Emitter) floatMemory(in *rv64.Inst, i int) {
 	if in.Op == rv64.FLW || in.Op == rv64.FSW {
 		p = single
 	}
-	e.address(in)
+	slow := &label{}
 	if in.Op == rv64.FLW || in.Op == rv64.FLD {
-		miss := e.translate(e.at.ReadTLB, int32(p.bytes))
+		at := e.locate(in, i, e.at.ReadTLB, int32(p.bytes), slow)
 		switch {
 		case p.bytes == 4:
-			e.mov(l, RCX, mem(RAX, 0))
-			e.movImm(reg(RDX), -1<<32)
-			e.alu(aluOR, q, RCX, reg(RDX))
-			e.setBits(in.Rd, RCX)
+			// The upper half of the box, then the number.
+			e.mov(l, RAX, at)
+			e.movImm(reg(RCX), -1<<32)
+			e.alu(aluOR, q, RAX, reg(RCX))
+			e.setBits(in.Rd, RAX)
 		case pinnedF[in.Rd] != 0:
-			e.vLoad(pinnedF[in.Rd], mem(RAX, 0))
+			e.vLoad(pinnedF[in.Rd], at)
 		default:
-			e.mov(q, RCX, mem(RAX, 0))
-			e.movTo(q, e.f(in.Rd), RCX)
+			e.mov(q, RAX, at)
+			e.movTo(q, e.f(in.Rd), RAX)
 		}
 		e.holds(p, in.Rd)
-		e.stepAt(i, miss)
+		e.stepAt(i, slow)
 		return
 	}
-	miss := e.translate(e.at.WriteTLB, int32(p.bytes))
+	at := e.locate(in, i, e.at.WriteTLB, int32(p.bytes), slow)
 	if x := pinnedF[in.Rs2]; x != 0 && p.bytes == 8 {
-		e.vStore(mem(RAX, 0), x)
+		e.vStore(at, x)
 	} else {
 		e.bits(RCX, in.Rs2)
-		e.movTo(p.wide, mem(RAX, 0), RCX)
+		e.movTo(p.wide, at, RCX)
 	}
-	e.stepAt(i, miss)
+	e.stepAt(i, slow)
 }
 
 // floatOp translates an operation of F or D that does not access memory.
@@ -555,8 +556,8 @@ func (e *Emitter) floatOp(in *rv64.Inst, i int) {
 		e.holds(double, in.Rd)
 	case rv64.FMVWX:
 		e.mov32(in.Rs1)
-		e.movImm(reg(RDX), -1<<32)
-		e.alu(aluOR, q, RAX, reg(RDX))
+		e.movImm(reg(RCX), -1<<32)
+		e.alu(aluOR, q, RAX, reg(RCX))
 		e.setBits(in.Rd, RAX)
 		e.holds(single, in.Rd)
 	case rv64.FCVTDW:

@@ -256,10 +256,10 @@ func (e *Emitter) divide(in *rv64.Inst, i int, w size) {
 	quotient := in.Op == rv64.DIV || in.Op == rv64.DIVU || in.Op == rv64.DIVW || in.Op == rv64.DIVUW
 	e.load(RCX, in.Rs2)
 	e.test(w, reg(RCX), RCX)
-	from := []int{e.jcc(condE)}
+	slow := jump(e.jcc(condE))
 	if signed {
 		e.aluImm(aluCMP, w, reg(RCX), -1)
-		from = append(from, e.jcc(condE))
+		slow.add(e.jcc(condE))
 	}
 	e.load(RAX, in.Rs1)
 	if signed {
@@ -277,5 +277,5 @@ func (e *Emitter) divide(in *rv64.Inst, i int, w size) {
 	} else {
 		e.done(in.Rd, RAX)
 	}
-	e.stepAt(i, from...)
+	e.stepAt(i, slow)
 }

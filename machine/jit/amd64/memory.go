@@ -21,21 +21,75 @@ func (e *Emitter) address(in *rv64.Inst) {
 // and leaves in RAX the host's address. The result is a jump for a miss, which
 // is any access that the table does not cover whole.
 func (e *Emitter) translate(table int32, n int32) (miss int) {
-	at := &e.at
-	e.mov(l, RCX, reg(RAX))
-	e.shiftImm(shiftSHR, l, reg(RCX), 12-at.TLBShift)
-	e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<at.TLBShift)
+	e.tag(n)
+	return e.lookUp(table)
+}
+
+// tag computes in RDX what the tag of an entry for RAX must be: that of the last
+// byte's page, so that an access across a border has none.
+func (e *Emitter) tag(n int32) {
 	if n > 1 {
 		e.lea(RDX, mem(RAX, n-1))
 	} else {
 		e.mov(q, RDX, reg(RAX))
 	}
 	e.aluImm(aluAND, q, reg(RDX), -pageSize)
-	e.alu(aluOR, q, RDX, e.field(at.DataContext))
+	e.alu(aluOR, q, RDX, e.field(e.at.DataContext))
+}
+
+func (e *Emitter) lookUp(table int32) (miss int) {
+	e.mov(l, RCX, reg(RAX))
+	e.shiftImm(shiftSHR, l, reg(RCX), 12-e.at.TLBShift)
+	e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<e.at.TLBShift)
 	e.alu(aluCMP, q, RDX, memIndex(core, RCX, table))
 	miss = e.jcc(condNE)
-	e.alu(aluADD, q, RAX, memIndex(core, RCX, table+at.TLBDelta))
+	e.alu(aluADD, q, RAX, memIndex(core, RCX, table+e.at.TLBDelta))
 	return miss
+}
+
+// access is translate, in blocks that are loops with an entry of Near in front
+// of the table: there the host's address does not wait for a look-up that
+// depends on the guest's. Elsewhere so many places would take each other's
+// entries that it does not pay.
+func (e *Emitter) access(i int, table int32, n int32, slow *label) {
+	if !e.loop || e.s.Far>>i&1 != 0 {
+		slow.add(e.translate(table, n))
+		return
+	}
+	near := e.near % hart.NearSize
+	e.near++
+	entry := e.at.Near + near<<e.at.TLBShift
+	e.tag(n)
+	e.alu(aluCMP, q, RDX, e.field(entry))
+	wrong := e.jcc(condNE)
+	e.alu(aluADD, q, RAX, e.field(entry+e.at.TLBDelta))
+	back := e.pos()
+	e.later(jump(wrong), func() {
+		e.mov(l, RCX, reg(RAX))
+		e.shiftImm(shiftSHR, l, reg(RCX), 12-e.at.TLBShift)
+		e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<e.at.TLBShift)
+		e.alu(aluCMP, q, RDX, memIndex(core, RCX, table))
+		slow.add(e.jcc(condNE))
+		e.mov(q, RCX, memIndex(core, RCX, table+e.at.TLBDelta))
+		e.movTo(q, e.field(entry), RDX)
+		e.movTo(q, e.field(entry+e.at.TLBDelta), RCX)
+		e.movImm32(e.field(e.at.NearUsed), 1)
+		e.alu(aluADD, q, RAX, reg(RCX))
+		e.aluImm(aluSUB, l, e.field(e.at.NearPatience+4*near), 1)
+		e.later(jump(e.jcc(condE)), func() { e.leaveFor(hart.SiteFar, i) })
+		e.aim(e.jmp(), back)
+	})
+}
+
+// locate finds the memory that an instruction accesses. In a group that is known
+// from its beginning on.
+func (e *Emitter) locate(in *rv64.Inst, i int, table int32, n int32, slow *label) operand {
+	if g := e.group; g != nil {
+		return mem(RDX, in.Imm-g.low)
+	}
+	e.address(in)
+	e.access(i, table, n, slow)
+	return mem(RAX, 0)
 }
 
 func (e *Emitter) loadMemory(in *rv64.Inst, i int) {
@@ -54,27 +108,24 @@ func (e *Emitter) loadMemory(in *rv64.Inst, i int) {
 	case rv64.LWU:
 		n, signed = 4, false
 	}
-	e.address(in)
-	miss := e.translate(e.at.ReadTLB, int32(n))
+	slow := &label{}
+	at := e.locate(in, i, e.at.ReadTLB, int32(n), slow)
 	if in.Rd != 0 {
 		d := e.out(in.Rd, RAX)
 		if n == 8 {
-			e.mov(q, d, mem(RAX, 0))
+			e.mov(q, d, at)
 		} else {
-			e.extend(d, mem(RAX, 0), n, signed)
+			e.extend(d, at, n, signed)
 		}
 		e.done(in.Rd, d)
 	}
-	e.stepAt(i, miss)
+	e.stepAt(i, slow)
 }
 
 func (e *Emitter) storeMemory(in *rv64.Inst, i int) {
-	n := map[rv64.Op]int{rv64.SB: 1, rv64.SH: 2, rv64.SW: 4, rv64.SD: 8}[in.Op]
-	e.address(in)
-	miss := e.translate(e.at.WriteTLB, int32(n))
-	e.store(mem(RAX, 0), e.in2(in.Rs2), n)
-	e.stepAt(i, miss)
+	n := sizeOf(in.Op)
+	slow := &label{}
+	at := e.locate(in, i, e.at.WriteTLB, n, slow)
+	e.store(at, e.in(in.Rs2, RCX), int(n))
+	e.stepAt(i, slow)
 }
-
-// in2 is in for a value while RAX is taken.
-func (e *Emitter) in2(r uint8) Reg { return e.in(r, RDX) }
