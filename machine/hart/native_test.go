@@ -8,6 +8,8 @@ import (
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
+	"github.com/lockstep-vm/lockstep/machine/rv64"
+	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
 var nativeSeeds = flag.Uint64("native-seeds", 60, "random programs to run on translated code")
@@ -45,4 +47,41 @@ func differingRegisters(a, b *world) (out string) {
 		}
 	}
 	return out
+}
+
+// A loop remembers the page of its last access. An access whose last byte lies
+// there but whose first does not must not take it for its own.
+func TestLoopsTellTheFirstPageFromTheLast(t *testing.T) {
+	for name, access := range map[string]func(p *asm.Program){
+		"load":  func(p *asm.Program) { p.LD(asm.A1, 0, asm.A0) },
+		"store": func(p *asm.Program) { p.SW(asm.A1, 2, asm.A0) },
+		"group": func(p *asm.Program) {
+			p.LW(asm.A1, 0, asm.A0)
+			p.LW(asm.A2, 12, asm.A0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				w.put(base+0x1000, func(p *asm.Program) {
+					p.LI(asm.A0, int64(base+0x800))
+					p.LI(asm.A3, 50)
+					p.Label("loop")
+					access(p)
+					p.ADDI(asm.A3, asm.A3, -1)
+					p.SLTI(asm.A4, asm.A3, 2)
+					p.LI(asm.A5, 0x804) // at the end the first bytes lie below RAM
+					p.MUL(asm.A5, asm.A5, asm.A4)
+					p.SUB(asm.A0, asm.A0, asm.A5)
+					p.BNEZ(asm.A3, "loop")
+					finish(p)
+				})
+				w.put(base+0x2000, func(p *asm.Program) { finish(p) })
+				w.PC, w.Mtvec = base+0x1000, base+0x2000
+				w.until(t, done)
+				if w.Mcause != uint64(rv64.LoadAccessFault) && w.Mcause != uint64(rv64.StoreAccessFault) {
+					t.Errorf("cause %d at %#x, tval %#x; want an access fault", w.Mcause, w.Mepc, w.Mtval)
+				}
+			})
+		})
+	}
 }

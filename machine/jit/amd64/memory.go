@@ -59,12 +59,25 @@ func (e *Emitter) access(i int, table int32, n int32, slow *label) {
 	near := e.near % hart.NearSize
 	e.near++
 	entry := e.at.Near + near<<e.at.TLBShift
-	e.tag(n)
+	e.tag(1)
 	e.alu(aluCMP, q, RDX, e.field(entry))
-	wrong := e.jcc(condNE)
+	wrong := jump(e.jcc(condNE))
+	// The last byte must lie in the page of the first: no index says so here.
+	switch {
+	case n == 1:
+	case n&(n-1) == 0 && n <= 8: // aligned will do
+		e.b(0xa8, byte(n-1)) // test al, n-1
+		wrong.add(e.jcc(condNE))
+	default:
+		e.mov(l, RCX, reg(RAX))
+		e.aluImm(aluAND, l, reg(RCX), pageSize-1)
+		e.aluImm(aluCMP, l, reg(RCX), pageSize-n)
+		wrong.add(e.jcc(condA))
+	}
 	e.alu(aluADD, q, RAX, e.field(entry+e.at.TLBDelta))
 	back := e.pos()
-	e.later(jump(wrong), func() {
+	e.later(wrong, func() {
+		e.tag(n)
 		e.mov(l, RCX, reg(RAX))
 		e.shiftImm(shiftSHR, l, reg(RCX), 12-e.at.TLBShift)
 		e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<e.at.TLBShift)
