@@ -43,7 +43,7 @@ var layers = map[string]layer{
 	"arbiter":            {imports: []string{"ft"}},
 	"storage":            {imports: []string{"machine", "ft"}},
 	"network":            {imports: []string{"machine", "ft"}},
-	"vm":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "replay", "ft", "logchan", "arbiter", "storage", "network"}},
+	"vm":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/jit", "replay", "ft", "logchan", "arbiter", "storage", "network"}},
 	"image":              {},
 	"spec":               {imports: []string{"machine", "image"}},
 	"cli":                {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo", "cli/control"}},

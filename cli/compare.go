@@ -16,15 +16,26 @@ import (
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/replay"
+	"github.com/lockstep-vm/lockstep/vm"
 )
 
 // engines are the ways to execute a guest, by name. The last one is what the
 // others are measured by.
 var engines = []engine{
-	{"interp", newBoard},
-	{"reference", func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) {
-		return board.NewReference(mc, birth)
-	}},
+	{vm.EngineJIT, on(vm.EngineJIT)},
+	{vm.EngineInterp, on(vm.EngineInterp)},
+	{vm.EngineReference, on(vm.EngineReference)},
+}
+
+// on makes machines on an engine.
+func on(name string) builder {
+	return func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) {
+		e, err := vm.OpenEngine(name)
+		if err != nil {
+			return nil, err
+		}
+		return board.NewOn(e.Engine, mc, birth)
+	}
 }
 
 type engine struct {
@@ -32,7 +43,15 @@ type engine struct {
 	build builder
 }
 
+// findEngine is the engine of a name; auto is what the host has.
 func findEngine(name string) (engine, error) {
+	if name == vm.EngineAuto {
+		e, err := vm.OpenEngine(name)
+		if err != nil {
+			return engine{}, err
+		}
+		name = e.Name
+	}
 	var names []string
 	for _, e := range engines {
 		if e.name == name {
@@ -44,12 +63,8 @@ func findEngine(name string) (engine, error) {
 }
 
 // compare executes a log on two engines side by side.
-func (c *replayCommand) compare(ctx context.Context, env Env, log *replay.Reader, mc *machine.Config) error {
+func (c *replayCommand) compare(ctx context.Context, env Env, log *replay.Reader, mc *machine.Config, examined engine) error {
 	head := log.Header()
-	examined, err := findEngine(c.Engine)
-	if err != nil {
-		return refused(err)
-	}
 	if c.Every == 0 {
 		return refused(errors.New("--every must be 1 or more"))
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/machine/boot"
 	"github.com/lockstep-vm/lockstep/spec"
+	"github.com/lockstep-vm/lockstep/vm"
 )
 
 // ExitExhausted is the exit code of a program on the bare machine that was
@@ -34,7 +34,6 @@ const (
 // elfFlags run a program on the bare machine in place of a VM.
 type elfFlags struct {
 	ELF         string  `name:"elf" type:"path" placeholder:"FILE" group:"bare" help:"Run this RV64 executable on the bare machine, in machine mode, without a spec. Its exit status is the program's."`
-	Engine      string  `enum:"interp,reference,jit" default:"interp" group:"bare" help:"What executes it: interp, reference (the interpreter without any cache, slow) or jit."`
 	Memory      string  `placeholder:"SIZE" default:"128M" group:"bare" help:"Its RAM, from 0x80000000 on, like 64M or 1G (default: 128M)."`
 	Limit       *uint64 `name:"max-instructions" placeholder:"N" group:"bare" help:"End with status 124 after so many instructions."`
 	Signature   string  `type:"path" placeholder:"FILE" group:"bare" help:"When it has ended write the memory from its symbol begin_signature to end_signature, as lines of hexadecimal digits."`
@@ -42,7 +41,7 @@ type elfFlags struct {
 }
 
 // programFlags are the names of elfFlags.
-var programFlags = []string{"elf", "engine", "memory", "max-instructions", "signature", "signature-granularity"}
+var programFlags = []string{"elf", "memory", "max-instructions", "signature", "signature-granularity"}
 
 // checkFlags sees to it that a command line is about a VM or about a program on the bare
 // machine, not both.
@@ -53,7 +52,7 @@ func (c *runCommand) checkFlags(parsed *kong.Context) error {
 	var program, vm []string
 	for _, p := range parsed.Path {
 		switch {
-		case p.Flag == nil:
+		case p.Flag == nil || p.Flag.Name == "engine":
 		case slices.Contains(programFlags, p.Flag.Name):
 			program = append(program, "--"+p.Flag.Name)
 		default:
@@ -74,9 +73,10 @@ func (c *runCommand) checkFlags(parsed *kong.Context) error {
 }
 
 // run runs the program to its end.
-func (f *elfFlags) run(ctx context.Context, env Env) error {
-	if f.Engine == "jit" {
-		return refused(fmt.Errorf("this build has no JIT for %s/%s; use --engine interp", runtime.GOOS, runtime.GOARCH))
+func (f *elfFlags) run(ctx context.Context, env Env, engine string) error {
+	e, err := vm.OpenEngine(engine)
+	if err != nil {
+		return refused(err)
 	}
 	memory, err := spec.ParseMemory(f.Memory)
 	if err != nil {
@@ -86,7 +86,7 @@ func (f *elfFlags) run(ctx context.Context, env Env) error {
 	if err != nil {
 		return refused(err)
 	}
-	b, err := board.NewProgram(memory, p, board.Engine{Reference: f.Engine == "reference"})
+	b, err := board.NewProgram(memory, p, e.Engine)
 	if err != nil {
 		return refused(fmt.Errorf("%s: %w", f.ELF, err))
 	}

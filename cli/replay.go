@@ -23,7 +23,7 @@ type replayCommand struct {
 	From string `type:"path" placeholder:"SNAPSHOT" help:"Begin with the State of this snapshot: the one that the log begins with, or one of the same run, taken while the log was written."`
 
 	Compare bool   `help:"Execute on two engines side by side and name the first instruction after which they differ."`
-	Engine  string `default:"interp" placeholder:"NAME" help:"With --compare: the engine to examine (${default}). It is compared with the reference, which has no caches."`
+	Engine  string `default:"auto" placeholder:"NAME" help:"What executes: jit, interp, reference, or auto, which is jit where this host allows it and else interp (${default}). With --compare it is compared with the reference, which has no caches."`
 	Every   uint64 `default:"1000000" placeholder:"N" help:"With --compare: instructions between two comparisons at most (${default}). More often sees differences that soon heal, and is slower."`
 }
 
@@ -50,10 +50,14 @@ func (c *replayCommand) Run(ctx context.Context, env Env) error {
 	if head.ConfigHash != mc.Hash() {
 		return refused(fmt.Errorf("%s was recorded with another configuration of the machine than %s describes", c.Log, c.Spec))
 	}
-	if c.Compare {
-		return c.compare(ctx, env, log, mc)
+	e, err := findEngine(c.Engine)
+	if err != nil {
+		return refused(err)
 	}
-	m, start, err := c.machine(head, mc, newBoard)
+	if c.Compare {
+		return c.compare(ctx, env, log, mc, e)
+	}
+	m, start, err := c.machine(head, mc, e.build)
 	if err != nil {
 		return refused(err)
 	}

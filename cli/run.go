@@ -21,6 +21,7 @@ import (
 type hostFlags struct {
 	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
 	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
+	Engine    string `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: jit (its code is translated into this host's), interp (it is interpreted), reference (interpreted without any cache, for comparison: very slow), or auto: jit where this host allows it, else interp. All do the same, and the peer may have another one."`
 	Save      string `type:"path" placeholder:"FILE" help:"Where Ctrl-A s on the terminal and the signal SIGUSR1 write a snapshot of the running VM; the VM goes on. A file of that name is replaced. Without it Ctrl-A s writes NAME-POSITION.snapshot here, and SIGUSR1 ends this process as ever."`
 	Profile   string `type:"path" hidden:"" help:"Write a CPU profile of this process to a file."`
 	Control   bool   `hidden:"" help:"Read commands from file descriptor 3 and write events and status to 4, as JSON lines; end when 3 is closed."`
@@ -49,7 +50,7 @@ func (c *runCommand) Run(ctx context.Context, env Env, parsed *kong.Context) (er
 		return err
 	}
 	if c.ELF != "" {
-		return c.elfFlags.run(ctx, env)
+		return c.elfFlags.run(ctx, env, c.Engine)
 	}
 	cfg, err := c.config(c.Spec)
 	if err != nil {
@@ -102,7 +103,7 @@ func (h *hostFlags) config(path string) (vm.Config, error) {
 	}
 	cfg := vm.Config{
 		Name: v.Name, Machine: mc, Arbiter: strings.TrimPrefix(v.Arbiter, "file:"),
-		Advertise: h.Advertise, Insecure: h.Insecure,
+		Advertise: h.Advertise, Insecure: h.Insecure, Engine: h.Engine,
 		Heartbeat: v.Heartbeat, Timeout: v.Timeout, LagTarget: v.LagTarget,
 	}
 	for _, d := range v.Disks {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
-	"github.com/lockstep-vm/lockstep/machine/board"
 )
 
 // Config is what one replica is made of: the guest's computer, which both
@@ -19,11 +18,8 @@ import (
 type Config struct {
 	Name    string
 	Machine *machine.Config
-	// Engine executes the guest; the zero value is the interpreter. Replicas
-	// may have different ones (R5).
-	Engine board.Engine
-	Disks  []Disk // one for each of Machine.Disks
-	NICs   []NIC  // one for each of Machine.NICs
+	Disks   []Disk // one for each of Machine.Disks
+	NICs    []NIC  // one for each of Machine.NICs
 
 	// Arbiter is the directory of the file arbiter. Without one the VM can
 	// only run alone, and nobody keeps it from being powered on twice.
@@ -63,7 +59,7 @@ type Config struct {
 	RecordState string
 
 	// Engine is the name of what executes the guest, EngineAuto if it is empty.
-	// The peer may have another one.
+	// The peer may have another one (R5).
 	Engine string
 
 	// build makes the machine; nil makes a board on Engine. The tests have a toy.
@@ -104,11 +100,6 @@ func (c *Config) validate() error {
 	}
 	if c.Heartbeat < 10*time.Millisecond || c.Timeout < 3*c.Heartbeat {
 		return fmt.Errorf("vm: heartbeat %v and time-out %v: the heartbeat must be at least 10ms and the time-out at least three of them", c.Heartbeat, c.Timeout)
-	}
-	if c.build == nil {
-		c.build = func(mc *machine.Config, birth machine.Birth) (machine.Machine, error) {
-			return board.NewOn(c.Engine, mc, birth)
-		}
 	}
 	if c.digestEvery == 0 {
 		c.digestEvery = digestEvery

@@ -35,7 +35,7 @@ func (r *Replica) load() {
 			return err
 		}
 		defer in.Close()
-		m, err := r.cfg.build(r.cfg.Machine, machine.Birth{})
+		m, err := r.build(r.cfg.Machine, machine.Birth{})
 		if err != nil {
 			return err
 		}
@@ -54,6 +54,7 @@ func (r *Replica) load() {
 	r.last = state.Base
 	r.recordReceived(state)
 	r.follow.replayer = replay.NewReplayer(r.m, state.Base)
+	r.tellEngine()
 	r.event(EventNote, "the state is complete: replaying from position %d", state.Base.Pos)
 	r.proto.StateLoaded()
 	r.recordEntries(r.follow.todo)

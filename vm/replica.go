@@ -45,6 +45,7 @@ type Replica struct {
 	tasks  sync.WaitGroup
 
 	m       machine.Machine
+	engine  Engine // of m; empty until there is one
 	run     ft.Run
 	proto   *ft.Replica
 	primary *logchan.Primary // nil unless a pairing is open
@@ -79,6 +80,9 @@ type Replica struct {
 // newReplica opens the host halves of a replica. Nothing runs before Run.
 func newReplica(cfg Config) (*Replica, error) {
 	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if _, err := OpenEngine(cfg.Engine); err != nil { // a backup needs it much later
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, start: time.Now(), box: newMailbox(), gone: make(chan struct{})}
@@ -256,6 +260,7 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 			r.event(EventNote, "the arbiter at %s is not durable: %s", r.cfg.Arbiter, why)
 		}
 	}
+	r.tellEngine()
 	for {
 		for _, f := range r.box.takeCommands() {
 			f()

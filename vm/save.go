@@ -262,11 +262,11 @@ func loadSnapshot(in io.Reader, mc *machine.Config, build func(*machine.Config, 
 func (r *Replica) firstState(birth machine.Birth) (replay.Header, error) {
 	head := replay.Header{VM: r.cfg.Name, ConfigHash: r.cfg.Machine.Hash()}
 	if r.cfg.Restore == "" {
-		m, err := r.cfg.build(r.cfg.Machine, birth)
+		m, err := r.build(r.cfg.Machine, birth)
 		r.m, head.Birth = m, birth
 		return head, err
 	}
-	m, h, err := LoadSnapshot(r.cfg.Restore, r.cfg.Machine, r.cfg.build)
+	m, h, err := LoadSnapshot(r.cfg.Restore, r.cfg.Machine, r.build)
 	if err != nil {
 		return head, err
 	}

@@ -17,11 +17,12 @@ type Status struct {
 	VM       string    `json:"vm"`
 	Run      string    `json:"run,omitempty"`
 	Epoch    uint64    `json:"epoch"`
-	State    string    `json:"state"`    // of DESIGN section 6: alone, protected, replaying, ...
-	Position uint64    `json:"position"` // Icount
-	GuestNS  uint64    `json:"guest_ns"` // virtual time since power-on
-	CPUNS    int64     `json:"cpu_ns"`   // user and system time of this process
-	Idle     bool      `json:"idle"`     // the hart waits for an interrupt
+	Engine   string    `json:"engine,omitempty"` // that executes the guest: jit, interp or reference
+	State    string    `json:"state"`            // of DESIGN section 6: alone, protected, replaying, ...
+	Position uint64    `json:"position"`         // Icount
+	GuestNS  uint64    `json:"guest_ns"`         // virtual time since power-on
+	CPUNS    int64     `json:"cpu_ns"`           // user and system time of this process
+	Idle     bool      `json:"idle"`             // the hart waits for an interrupt
 
 	Log         LogStatus `json:"log"`
 	Lag         Quantiles `json:"lag"`          // execution lag of the backup, as the primary sees it
@@ -103,7 +104,7 @@ func guestTime(c machine.Clock, i machine.Icount) uint64 { return uint64(c.At(i)
 
 // publish makes the status that Status returns until the next tick.
 func (r *Replica) publish() {
-	st := Status{Time: time.Now(), VM: r.cfg.Name, State: "waiting for a primary", CPUNS: cpuTime(), OutputDelay: r.out.delays()}
+	st := Status{Time: time.Now(), VM: r.cfg.Name, Engine: r.engine.Name, State: "waiting for a primary", CPUNS: cpuTime(), OutputDelay: r.out.delays()}
 	if r.proto != nil {
 		st.Run, st.Epoch, st.State = r.run.String(), uint64(r.proto.Epoch()), r.proto.State().String()
 	}
