@@ -131,7 +131,7 @@ func (b *builder) run(ctx context.Context, r recipe, dir string) error {
 	if err != nil {
 		return err
 	}
-	s := &supply{b: b, archive: a, tree: mergedTree()}
+	s := &supply{b: b, archive: a, tree: mergedTree(), files: map[*debPackage][]string{}}
 	g := &guest{}
 	// The kernel, by far the largest, comes last: until then the libraries
 	// that programs need become known, and with them the sum.

@@ -20,6 +20,7 @@ type supply struct {
 	tree    *tree
 	next    []*debPackage // not unpacked yet, likely ones first
 	used    []*debPackage
+	files   map[*debPackage][]string // what each of used brought
 }
 
 // userland adds everything but the kernel and its modules to the guest.
@@ -75,14 +76,12 @@ func (s *supply) userland(ctx context.Context, g *guest, r recipe) error {
 
 // whole adds all files of a package, and the libraries that its programs need.
 func (s *supply) whole(ctx context.Context, g *guest, p *debPackage) error {
-	before := maps.Clone(s.tree.files)
-	if err := s.unpack(ctx, p); err != nil {
+	if err := s.unpack(ctx, p); err != nil { // or has been, for one file of it
 		return err
 	}
-	own := slices.DeleteFunc(slices.Sorted(maps.Keys(s.tree.files)), func(name string) bool { return before[name] != nil })
 	s.from(p)
 	find := s.finder(ctx)
-	for _, name := range own {
+	for _, name := range s.files[p] {
 		n := s.tree.files[name]
 		if n.kind() == modeDir || n.left || g.has(name) {
 			continue
@@ -130,12 +129,14 @@ func (s *supply) unpack(ctx context.Context, p *debPackage) error {
 		return err
 	}
 	s.used = append(s.used, p)
+	before := maps.Clone(s.tree.files)
 	err = unpackDeb(file, s.tree, func(int64) {}, func(name string) bool {
 		return !slices.ContainsFunc(documentation, func(dir string) bool { return strings.HasPrefix(name, dir) })
 	})
 	if err != nil {
 		return fmt.Errorf("image: package %s: %w", p.name, err)
 	}
+	s.files[p] = slices.DeleteFunc(slices.Sorted(maps.Keys(s.tree.files)), func(name string) bool { return before[name] != nil })
 	return nil
 }
 
