@@ -92,16 +92,22 @@ type Engine struct {
 	// Native translates what is executed often into the host's code; nil
 	// interprets everything. It belongs to one board.
 	Native hart.Native
+	// Threshold is how often a block is interpreted before Native translates
+	// it; 0 is what serves guests well.
+	Threshold int32
 	// Reference interprets without any cache: slow, and what the others are
 	// tested against.
 	Reference bool
 }
 
-// hotAfter is how often a block is interpreted before it is translated.
+// hotAfter is the Threshold that serves guests well.
 const hotAfter = 16
 
 func (e Engine) options() hart.Options {
-	return hart.Options{NoCache: e.Reference, Native: e.Native, Threshold: hotAfter}
+	if e.Threshold == 0 {
+		e.Threshold = hotAfter
+	}
+	return hart.Options{NoCache: e.Reference, Native: e.Native, Threshold: e.Threshold}
 }
 
 // New is a computer at power-on, on the interpreter. The configuration must not
