@@ -36,6 +36,9 @@ type Core struct {
 	// mstatus and satp.
 	DataContext, FetchContext uint64
 
+	// FlagsOf are the flags of RISC-V that the six flags of MXCSR stand for.
+	FlagsOf [64]uint8
+
 	// RAM is the address in the window less the guest-physical one.
 	RAM uint64
 

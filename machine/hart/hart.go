@@ -99,6 +99,7 @@ func New(ram *mem.RAM, env Env, opt Options) *Hart {
 	h.RAM = h.window.Origin() - uint64(mem.Base)
 	if opt.Native != nil {
 		h.miss = opt.Native.Miss()
+		h.FlagsOf = flagsOf()
 	}
 	h.tlb.spaces = map[uint64]uint64{}
 	h.tlb.tables = make([]*tablePage, ram.Pages())

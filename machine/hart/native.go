@@ -220,7 +220,15 @@ func (h *Hart) leaveFloat() {
 	if h.Float == 0 {
 		return
 	}
-	f := h.MXCSR
+	h.Fflags |= h.FlagsOf[h.MXCSR&0x3f]
 	h.MXCSR &^= 0x3f
-	h.Fflags |= uint8(f&1<<4 | f>>2&1<<3 | f>>3&1<<2 | f>>4&1<<1 | f>>5&1)
+}
+
+// flagsOf are IE, DE, ZE, OE, UE and PE of MXCSR as NV, DZ, OF, UF and NX.
+// RISC-V has no flag for operands that are subnormal, which DE is.
+func flagsOf() (out [64]uint8) {
+	for f := range uint8(64) {
+		out[f] = f&1<<4 | f>>2&1<<3 | f>>3&1<<2 | f>>4&1<<1 | f>>5&1
+	}
+	return out
 }

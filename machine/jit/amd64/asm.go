@@ -35,6 +35,7 @@ type operand struct {
 	reg    Reg // or the base of memory
 	index  Reg // RSP is none, as in the encoding
 	mem    bool
+	scale  byte // log2 of what the index is multiplied by
 	disp   int32
 	vector bool
 }
@@ -99,7 +100,7 @@ func (a *assembler) modrm(field Reg, o operand) {
 		mod = 0x40
 	}
 	if o.index != RSP || o.reg&7 == RSP {
-		a.b(mod|f|4, byte(o.index&7)<<3|byte(o.reg&7))
+		a.b(mod|f|4, o.scale<<6|byte(o.index&7)<<3|byte(o.reg&7))
 	} else {
 		a.b(mod | f | byte(o.reg&7))
 	}

@@ -9,6 +9,7 @@ import (
 // displacements from the register that points to it.
 type Layout struct {
 	X, F                               int32
+	Fflags, FlagsOf                    int32
 	PC, Page, Budget, Site             int32
 	Float, MXCSR, Entry                int32
 	DataContext, FetchContext          int32
@@ -230,8 +231,7 @@ func (e *Emitter) Block(s *hart.Source, origin int) []byte {
 			i += n
 			continue
 		}
-		e.inst(in, i)
-		i++
+		i += e.instOrPair(i)
 	}
 	if !ended {
 		e.goTo(int64(s.Start + s.Bytes))
@@ -348,6 +348,10 @@ func (e *Emitter) end(in *rv64.Inst, i int) {
 		e.link(in.Rd, next)
 		e.dispatch()
 	default:
+		if e.flags(in, i) {
+			e.goTo(next)
+			return
+		}
 		e.leave(hart.Site{Kind: hart.SiteEnd, Index: uint8(i)})
 	}
 }

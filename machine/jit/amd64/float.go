@@ -601,3 +601,36 @@ func (e *Emitter) load64(in *rv64.Inst) {
 		e.done(in.Rd, d)
 	}
 }
+
+// flags translates reads and writes of fflags, with which compilers surround
+// comparisons. False: it is another instruction, and nothing was emitted.
+func (e *Emitter) flags(in *rv64.Inst, i int) bool {
+	write := in.Op == rv64.CSRRW
+	if !e.Vector || in.CSR() != rv64.FFLAGS || !write && (in.Op != rv64.CSRRS || in.Rs1 != 0) {
+		return false
+	}
+	mxcsr := e.field(e.at.MXCSR)
+	e.aluImm(aluCMP, l, e.field(e.at.Float), floatOff)
+	e.later(jump(e.jcc(condE)), func() { e.leave(hart.Site{Kind: hart.SiteEnd, Index: uint8(i)}) })
+	if in.Rd != 0 || write {
+		e.op(0, l, []byte{0x0f, 0xae}, 3, mxcsr, false) // stmxcsr
+	}
+	if write {
+		e.load(RDX, in.Rs1) // before rd, which may be the same register
+	}
+	if in.Rd != 0 {
+		e.mov(l, RAX, mxcsr)
+		e.aluImm(aluAND, l, reg(RAX), 0x3f)
+		e.extend(RAX, memIndex(core, RAX, e.at.FlagsOf), 1, false)
+		e.extend(RCX, e.field(e.at.Fflags), 1, false)
+		e.alu(aluOR, l, RAX, reg(RCX))
+		e.done(in.Rd, RAX)
+	}
+	if write {
+		e.aluImm(aluAND, l, reg(RDX), 31)
+		e.store(e.field(e.at.Fflags), RDX, 1)
+		e.aluImm(aluAND, l, mxcsr, ^0x3f)
+		e.op(0, l, []byte{0x0f, 0xae}, 2, mxcsr, false) // ldmxcsr
+	}
+	return true
+}

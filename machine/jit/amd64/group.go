@@ -129,15 +129,15 @@ func (e *Emitter) emitGroup(g group, i, n int) {
 	// comes back to it.
 	e.later(apart, func() {
 		e.boxed = boxed
-		for j := range insts {
-			e.inst(&insts[j], i+j)
+		for j := 0; j < n; {
+			j += e.instOrPair(i + j)
 		}
 		e.aim(e.jmp(), end)
 	})
 	e.mov(q, RDX, reg(RAX))
 	e.group = &g
-	for j := range insts {
-		e.inst(&insts[j], i+j)
+	for j := 0; j < n; {
+		j += e.instOrPair(i + j)
 	}
 	e.group = nil
 	end = e.pos()

@@ -2,6 +2,47 @@ package amd64
 
 import "github.com/lockstep-vm/lockstep/machine/rv64"
 
+// instOrPair translates the instruction i, or it and the next one together, and
+// is how many those were.
+func (e *Emitter) instOrPair(i int) int {
+	if i+1 < len(e.s.Insts) && e.scaledAdd(&e.s.Insts[i], &e.s.Insts[i+1]) {
+		return 2
+	}
+	e.inst(&e.s.Insts[i], i)
+	return 1
+}
+
+// scaledAdd translates a short shift to the left and an addition of its result,
+// which the host has in one. False: they are no such pair, and nothing was emitted.
+func (e *Emitter) scaledAdd(shift, add *rv64.Inst) bool {
+	if shift.Op != rv64.SLLI || shift.Imm < 1 || shift.Imm > 3 || add.Op != rv64.ADD {
+		return false
+	}
+	other := add.Rs1
+	if add.Rs1 == shift.Rd {
+		other = add.Rs2
+	}
+	if other == shift.Rd || add.Rs1 != shift.Rd && add.Rs2 != shift.Rd {
+		return false
+	}
+	from, to, base := pinned[shift.Rs1], pinned[add.Rd], pinned[other]
+	if from == RSP || to == RSP || base == RSP {
+		return false
+	}
+	sum := operand{reg: base, index: from, scale: byte(shift.Imm), mem: true}
+	inPlace := shift.Rd == shift.Rs1
+	if inPlace {
+		e.lea(to, sum)
+	}
+	if shift.Rd != add.Rd {
+		e.shift(shift, shiftSHL)
+	}
+	if !inPlace {
+		e.lea(to, sum)
+	}
+	return true
+}
+
 // inst translates an instruction in the middle of a block.
 func (e *Emitter) inst(in *rv64.Inst, i int) {
 	switch in.Op {
