@@ -46,9 +46,10 @@ var layers = map[string]layer{
 	"vm":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/jit", "replay", "ft", "logchan", "arbiter", "storage", "network"}},
 	"image":              {},
 	"spec":               {imports: []string{"machine", "image"}},
-	"cli":                {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/demo", "cli/control"}},
+	"cli":                {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "logchan", "cli/bench", "cli/demo", "cli/control"}},
 	"cli/control":        {imports: []string{"vm", "network"}},
 	"cli/demo":           {imports: []string{"vm", "image", "network", "cli/control"}},
+	"cli/bench":          {imports: []string{"machine", "vm", "image"}},
 	"cmd/lockstep":       {imports: []string{"cli"}},
 }
 

@@ -2,18 +2,38 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/lockstep-vm/lockstep/cli/bench"
 	"github.com/lockstep-vm/lockstep/cli/demo"
 )
 
 type benchCommand struct {
+	Pair  benchPair  `cmd:"" default:"withargs" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
+	CPU   benchCPU   `cmd:"" name:"cpu" help:"Measure the CPU time of one guest's programs on Lockstep alone, recording and as a protected pair, and on QEMU."`
+	Guest benchGuest `cmd:"" hidden:"" help:"Be the machine of a guest that is measured."`
+}
+
+// benchVars are words in the help texts.
+func benchVars() kong.Vars {
+	machines := make([]string, len(bench.Machines))
+	for i, m := range bench.Machines {
+		machines[i] = string(m)
+	}
+	return kong.Vars{"benchPrograms": strings.Join(bench.Names(), ", "), "benchMachines": strings.Join(machines, ", ")}
+}
+
+type benchPair struct {
 	Phase  time.Duration `default:"10s" help:"Length of each phase."`
 	JSON   bool          `name:"json" help:"Print JSON."`
 	Mirror string        `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
 }
 
-func (c *benchCommand) Run(ctx context.Context, env Env) error {
+func (c *benchPair) Run(ctx context.Context, env Env) error {
 	r, err := demo.Bench(ctx, demo.BenchOptions{Phase: c.Phase, Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr})
 	if err != nil {
 		return err
@@ -23,4 +43,46 @@ func (c *benchCommand) Run(ctx context.Context, env Env) error {
 	}
 	r.Print(env.Stdout)
 	return nil
+}
+
+type benchCPU struct {
+	Rounds   int             `default:"3" help:"How often everything is measured; the spread is over the rounds."`
+	Program  []string        `placeholder:"NAME" help:"Only these programs: ${benchPrograms}."`
+	On       []bench.Machine `placeholder:"NAME" help:"Only on these machines: ${benchMachines}."`
+	JSON     bool            `name:"json" xor:"form" help:"Print JSON."`
+	Markdown bool            `xor:"form" help:"Print a Markdown table."`
+	QEMU     string          `name:"qemu" placeholder:"PATH" help:"Which qemu-system-riscv64; none to do without. Otherwise the one in PATH, if there is one."`
+	Engine   string          `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest on Lockstep: auto (the JIT where this host lets it, else interp), jit, interp or reference (without caches, slow)."`
+	Mirror   string          `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
+}
+
+func (c *benchCPU) Run(ctx context.Context, env Env) error {
+	if c.Rounds < 1 {
+		return exitError{ExitUsage, errors.New("--rounds must be at least 1")}
+	}
+	r, err := bench.Run(ctx, bench.Options{
+		Rounds: c.Rounds, Programs: c.Program, Machines: c.On, QEMU: c.QEMU, Engine: c.Engine,
+		Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr,
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.JSON:
+		return r.Write(env.Stdout)
+	case c.Markdown:
+		r.Markdown(env.Stdout)
+	default:
+		r.Print(env.Stdout)
+	}
+	return nil
+}
+
+// benchGuest is the process whose CPU time is measured.
+type benchGuest struct {
+	File string `arg:"" type:"path" help:"What it is told."`
+}
+
+func (c *benchGuest) Run(ctx context.Context, env Env) error {
+	return bench.RunGuest(ctx, c.File, env.Stdout, env.Stderr)
 }

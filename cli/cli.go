@@ -39,7 +39,7 @@ type commands struct {
 	Image    imageCommand    `cmd:"" help:"Build or show the guest image that the demo uses."`
 	Replay   replayCommand   `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
 	Snapshot snapshotCommand `cmd:"" help:"Show a snapshot that run --save wrote."`
-	Bench    benchCommand    `cmd:"" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
+	Bench    benchCommand    `cmd:"" help:"Measure on this machine."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
@@ -57,6 +57,7 @@ func Main(ctx context.Context, env Env, args []string) int {
 		kong.ExplicitGroups([]kong.Group{{Key: "bare", Title: "Programs on the bare machine (docs/bare-metal.md):"}}),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(code int) { exited = code }),
+		benchVars(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(env),
 	)

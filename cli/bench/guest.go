@@ -1,0 +1,75 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// backupOfPair is the other side of Pair. It tells its address in a line and
+// is not measured.
+const backupOfPair Machine = "backup"
+
+// A Guest is what a process that is a guest's machine is told.
+type Guest struct {
+	Machine                         Machine
+	Engine, Kernel, Initrd, Cmdline string
+	Peer, Arbiter                   string // of a pair
+}
+
+// RunGuest is a guest's machine, from power-on to power-off: the process that
+// is measured. The console goes to stdout and what happens to stderr.
+func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	var g Guest
+	if err := json.Unmarshal(text, &g); err != nil {
+		return fmt.Errorf("bench: %s: %w", path, err)
+	}
+	mc := &machine.Config{Memory: memoryMiB << 20, Cmdline: g.Cmdline}
+	if mc.Kernel, err = os.ReadFile(g.Kernel); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	if mc.Initrd, err = os.ReadFile(g.Initrd); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	cfg := vm.Config{
+		Name: "bench", Machine: mc, Engine: g.Engine, Console: stdout, Peer: g.Peer, Arbiter: g.Arbiter,
+		OnEvent: func(e vm.Event) { fmt.Fprintln(stderr, e.Text) },
+	}
+	begin := vm.PowerOn
+	switch g.Machine {
+	case Recording:
+		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
+		defer null.Close()
+		cfg.Record = null
+	case Pair:
+		cfg.Listen = "127.0.0.1:0"
+	case backupOfPair:
+		cfg.Listen, cfg.Console = "127.0.0.1:0", nil
+		begin = vm.Follow
+	}
+	r, err := begin(cfg)
+	if err != nil {
+		return err
+	}
+	if g.Machine == backupOfPair {
+		fmt.Fprintln(stdout, r.Addr())
+	}
+	outcome, err := r.Run(ctx)
+	if err == nil && outcome != vm.Ended {
+		err = errors.New("bench: the VM was not ended by its guest: " + outcome.String())
+	}
+	return err
+}
