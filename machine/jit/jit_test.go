@@ -19,15 +19,34 @@ func (env) Ecall(*hart.Hart) bool                  { return false }
 func (env) Stored(*hart.Hart)                      {}
 
 func newHart(t testing.TB, native bool, code func(p *asm.Program)) *hart.Hart {
-	ram := mem.New(1 << 20)
 	opt := hart.Options{}
 	if native {
-		e, err := jit.New(16 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		opt.Native, opt.Threshold = e, 2
+		opt.Native, opt.Threshold = newNative(t), 2
 	}
+	return newHartOn(opt, 1<<20, code)
+}
+
+// newLargeHart has translated code, and RAM that no cache of the host holds.
+func newLargeHart(t testing.TB, code func(p *asm.Program)) *hart.Hart {
+	return newHartOn(hart.Options{Native: newNative(t), Threshold: 2}, 64<<20, code)
+}
+
+func newCountedHart(t testing.TB, code func(p *asm.Program)) (*hart.Hart, *stay) {
+	n := &stay{Native: newNative(t)}
+	return newHartOn(hart.Options{Native: n, Threshold: 2}, 64<<20, code), n
+}
+
+func newNative(t testing.TB) hart.Native {
+	t.Helper()
+	e, err := jit.New(16 << 20)
+	if err != nil {
+		t.Skip(err)
+	}
+	return e
+}
+
+func newHartOn(opt hart.Options, size uint64, code func(p *asm.Program)) *hart.Hart {
+	ram := mem.New(size)
 	p := asm.New(uint64(mem.Base))
 	code(p)
 	ram.Write(mem.Base, p.Bytes())
