@@ -72,7 +72,7 @@ func TestRecordedBootReplays(t *testing.T) {
 	mc := linux(t, "")
 	var log bytes.Buffer
 	var console screen
-	r, err := PowerOn(Config{Name: "boot", Machine: mc, Console: &console, Record: &log})
+	r, err := PowerOn(Config{Name: "boot", Machine: mc, Console: &console, Record: &log, digestEvery: 100_000_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestRebootOfAProtectedPair(t *testing.T) {
 	}
 	backup := run(t, b, blog)
 	var console screen
-	p, err := PowerOn(Config{Name: "boot", Machine: mc, Arbiter: arb, Peer: b.Addr(), Console: &console, OnEvent: plog.add, Timeout: 5 * time.Second})
+	p, err := PowerOn(Config{Name: "boot", Machine: mc, Arbiter: arb, Peer: b.Addr(), Console: &console, OnEvent: plog.add, Timeout: 5 * time.Second, digestEvery: 100_000_000})
 	if err != nil {
 		t.Fatal(err)
 	}

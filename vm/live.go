@@ -15,9 +15,10 @@ const (
 	sliceTarget  = 100_000 // ns that a slice should take
 	minSlice     = 2_000   // instructions
 	maxSlice     = 1_000_000
-	horizonEvery = 2_000_000   // ns (R10)
-	digestEvery  = 100_000_000 // instructions (R8)
-	recordEvery  = 100_000_000 // ns of a recorded log that a killed process may lose
+	horizonEvery = 2_000_000     // ns (R10)
+	digestEvery  = 1_000_000_000 // instructions (R8); or
+	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
+	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
 )
 
 // liveState is what only a live replica needs.
@@ -34,6 +35,7 @@ type liveState struct {
 	lastEntry  int64 // host time of the newest entry
 	lastFlush  int64 // host time at which the recorded log was last written
 	lastDigest machine.Icount
+	digestTime int64 // host time of that digest
 	throttle   throttle
 	accounts   accounts
 	frames     []arrived
@@ -104,7 +106,7 @@ func (r *Replica) attach(since, lost int64) {
 	l := &r.live
 	l.attached = true
 	l.slice = minSlice
-	l.lastDigest = r.m.Icount()
+	l.lastDigest, l.digestTime = r.m.Icount(), r.now()
 	l.steer.start(r.now(), r.m.Clock().At(r.m.Icount())+machine.VTime(since/nsPerTick), lost)
 }
 
@@ -288,6 +290,13 @@ func (r *Replica) append(b replay.Body) replay.Seq {
 	return e.Seq
 }
 
+// digestDue says whether a digest is due at position i.
+func (r *Replica) digestDue(i machine.Icount) bool {
+	l := &r.live
+	return i-l.lastDigest >= r.cfg.digestEvery ||
+		i != l.lastDigest && (l.exit == machine.PoweredOff || r.now()-l.digestTime >= digestPeriod)
+}
+
 // checkpoint appends what is due without an event: a digest, a horizon.
 func (r *Replica) checkpoint() {
 	if !r.logging() {
@@ -295,8 +304,8 @@ func (r *Replica) checkpoint() {
 	}
 	l := &r.live
 	i := r.m.Icount()
-	if i-l.lastDigest >= r.cfg.digestEvery || l.exit == machine.PoweredOff && i != l.lastDigest {
-		l.lastDigest = i
+	if r.digestDue(i) {
+		l.lastDigest, l.digestTime = i, r.now()
 		r.check()
 	}
 	if i > r.last.Pos && (l.exit == machine.Idle || r.now()-l.lastEntry >= horizonEvery) {
@@ -355,7 +364,7 @@ func (r *Replica) seed() {
 		return
 	}
 	r.live.pairing = true
-	r.live.lastDigest = r.m.Icount()
+	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.beginAccounts()
 	r.event(EventNote, "sending %d MB of state to the backup", len(b)>>20)
 }
