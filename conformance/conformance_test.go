@@ -77,6 +77,11 @@ func TestAgainstQEMU(t *testing.T) {
 		if !bytes.Equal(ours, stepped) {
 			t.Errorf("cut at every instruction the hart ends in another state (seeds %#x to %#x)", b[0].seed, b[len(b)-1].seed)
 		}
+		if opt, ok := native(t, b[0].options()); ok {
+			if translated, _ := runHart(t, ram, opt, maxIcount, false); !bytes.Equal(ours, translated) {
+				t.Errorf("translated code ends in another state (seeds %#x to %#x)", b[0].seed, b[len(b)-1].seed)
+			}
+		}
 		theirs := onQEMU(t, ram)
 		total += n
 		counts[b[0].name] += n
@@ -175,17 +180,27 @@ func TestCachesAndCuts(t *testing.T) {
 		ram := image(b)
 		want, n := runHart(t, ram, b[0].options(), maxIcount, false)
 		for _, v := range []struct {
-			name    string
-			noCache bool
-			cut     machine.Icount
-			drop    bool
+			name       string
+			noCache    bool
+			translated bool
+			cut        machine.Icount
+			drop       bool
 		}{
-			{"without caches", true, maxIcount, false},
-			{"cut at every 7th", false, 7, false},
-			{"caches dropped at every 101st", false, 101, true},
+			{"without caches", true, false, maxIcount, false},
+			{"cut at every 7th", false, false, 7, false},
+			{"caches dropped at every 101st", false, false, 101, true},
+			{"translated", false, true, maxIcount, false},
+			{"translated, cut at every 7th", false, true, 7, false},
+			{"translated, caches dropped at every 101st", false, true, 101, true},
 		} {
 			opt := b[0].options()
 			opt.NoCache = v.noCache
+			if v.translated {
+				var ok bool
+				if opt, ok = native(t, opt); !ok {
+					continue
+				}
+			}
 			got, m := runHart(t, ram, opt, v.cut, v.drop)
 			if m != n {
 				t.Errorf("%s: ended at %d, want %d", v.name, m, n)
