@@ -6,24 +6,28 @@ const (
 	nsPerTick = 1_000_000_000 / machine.TimeBase
 
 	// steerWindow is how long the guest's speed is measured before the slope of
-	// its clock is looked at again.
+	// its clock is looked at again; steerHaste is enough while the clock is ahead
+	// by more than steerSlack. The JIT executes hot code twenty times as fast as
+	// cold, and a clock that has run ahead cannot go back.
 	steerWindow = 20_000_000 // ns
+	steerHaste  = 2_000_000  // ns
+	steerSlack  = 2_000_000  // ns
 	// steerHorizon is the time over which an error of the clock is made good.
 	steerHorizon = 50_000_000 // ns
 	// steerTolerance is the change of the slope, as a fraction, that is not
 	// worth a log entry.
 	steerTolerance = 50 // 1/50
 
-	minMul = 1 << 32 / 200 // 2000 M instructions a second
-	maxMul = 1 << 32       // 10 M instructions a second
+	minMul = 1 << 32 / 2000 // 20,000 M instructions a second
+	maxMul = 1 << 32        // 10 M instructions a second
 
 	// slewShare is how fast time lost in a failover is made good: 1/20 of
 	// the time that passes.
 	slewShare = 20
 )
 
-// firstMul is the slope that a machine is born with: 100 M instructions a second.
-const firstMul = 1 << 32 / 10
+// firstMul is the slope that a machine is born with: 1000 M instructions a second.
+const firstMul = 1 << 32 / 100
 
 // steering keeps the guest's virtual clock near the host's. It decides; the
 // driver logs what it decides. While the hart runs only the slope changes; the
@@ -76,16 +80,16 @@ func (s *steering) running(now int64, i machine.Icount, c machine.Clock) (machin
 		return c, false
 	}
 	took, done := now-w.start, uint64(i-w.from)
-	if took < steerWindow || done == 0 {
+	shown := c.At(i)
+	behind := (int64(s.target(now)) - int64(shown)) * nsPerTick
+	if done == 0 || took < steerWindow && (took < steerHaste || behind > -steerSlack) {
 		return c, false
 	}
 	w.open = false
 	ticks := min(uint64(took)/nsPerTick, 1<<31) // a longer pause says nothing about speed
 	mul := min(max(ticks<<32/done, minMul), maxMul)
-	// Lean against the error: at most half as fast again, or half as slow.
-	shown := c.At(i)
-	behind := (int64(s.target(now)) - int64(shown)) * nsPerTick
-	behind = min(max(behind, -steerHorizon/2), steerHorizon/2)
+	// Lean against the error: at most half as fast again, or a tenth as fast.
+	behind = min(max(behind, -steerHorizon/10*9), steerHorizon/2)
 	mul = min(max(mul+uint64(int64(mul)*behind/steerHorizon), minMul), maxMul)
 	if differ := max(mul, c.Mul) - min(mul, c.Mul); differ*steerTolerance < c.Mul {
 		return c, false

@@ -36,7 +36,7 @@ func follow(t *testing.T, perMS uint64, c machine.Clock, s *steering) (worst int
 }
 
 func TestSlopeFollowsTheSpeedOfTheHart(t *testing.T) {
-	for _, perMS := range []uint64{20_000, 100_000, 400_000} {
+	for _, perMS := range []uint64{20_000, 100_000, 400_000, 4_000_000} {
 		var s steering
 		s.start(0, 0, 0)
 		worst, entries := follow(t, perMS, machine.Clock{Mul: firstMul}, &s)
@@ -46,6 +46,35 @@ func TestSlopeFollowsTheSpeedOfTheHart(t *testing.T) {
 		if entries > 40 {
 			t.Errorf("%d instructions/ms: %d entries for a steady hart", perMS, entries)
 		}
+	}
+}
+
+// A hart whose speed changes as that of a JIT does, from cold code to hot and
+// back, does not run away with the clock.
+func TestClockStaysWhenTheSpeedChanges(t *testing.T) {
+	var s steering
+	s.start(0, 0, 0)
+	c, i := machine.Clock{Mul: firstMul}, machine.Icount(0)
+	worst, entries := int64(0), 0
+	for us := int64(0); us < 4_000_000; us += 100 {
+		perSlice := machine.Icount(20_000) // in 100 us
+		if us/30_000%2 == 1 {
+			perSlice = 400_000
+		}
+		i += perSlice
+		next, changed := s.running(us*1000, i, c)
+		if changed {
+			c = next
+			entries++
+		}
+		off := (int64(c.At(i)) - int64(s.target(us*1000))) * nsPerTick
+		worst = max(worst, off)
+	}
+	if worst > 60*ms {
+		t.Errorf("the clock was ahead by %d ms", worst/ms)
+	}
+	if entries > 4*500 {
+		t.Errorf("%d entries in 4 s", entries)
 	}
 }
 
