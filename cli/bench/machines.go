@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,12 +22,13 @@ const (
 	Alone      Machine = "alone"       // Lockstep, one replica that records nothing
 	Recording  Machine = "recording"   // Lockstep, its log written to /dev/null
 	Pair       Machine = "pair"        // Lockstep, the primary of a protected pair
+	Beside     Machine = "beside"      // Alone, while a second one does the same: what a pair shares a processor with
 	QEMU       Machine = "qemu"        // plain TCG
 	QEMUIcount Machine = "qemu-icount" // TCG with -icount shift=1,sleep=off
 )
 
 // Machines are all, in the order in which they are shown.
-var Machines = []Machine{Alone, Recording, Pair, QEMU, QEMUIcount}
+var Machines = []Machine{Alone, Recording, Pair, Beside, QEMU, QEMUIcount}
 
 // memoryMiB is the guest's RAM, on every machine.
 const memoryMiB = 512
@@ -51,7 +53,19 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		return guestRun(ctx, append(s.qemuArgs(), "-icount", "shift=1,sleep=off")...)
 	}
 	g := s.guest(m)
-	if m == Pair {
+	switch m {
+	case Beside:
+		args, err := s.guestArgs(g)
+		if err != nil {
+			return nil, err
+		}
+		p, err := start(ctx, args...)
+		if err != nil {
+			return nil, err
+		}
+		defer p.end()
+		go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
+	case Pair:
 		s.pairs++
 		g.Arbiter = filepath.Join(s.dir, fmt.Sprintf("arbiter%d", s.pairs))
 		if err := os.Mkdir(g.Arbiter, 0o700); err != nil {
@@ -118,4 +132,6 @@ func qemuVersion(ctx context.Context, path string) (string, error) {
 }
 
 // isLockstep says whether a machine is ours.
-func (m Machine) isLockstep() bool { return slices.Contains([]Machine{Alone, Recording, Pair}, m) }
+func (m Machine) isLockstep() bool {
+	return slices.Contains([]Machine{Alone, Recording, Pair, Beside}, m)
+}

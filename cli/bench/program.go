@@ -30,7 +30,7 @@ const Boot = "boot"
 type program struct {
 	name  string
 	group Group
-	what  string
+	what  string // the work, for a reader
 	// own says that it is one of the C programs beside this file.
 	own bool
 	// prepare is a line of shell that is not measured, run is what is. What
@@ -42,6 +42,9 @@ type program struct {
 func own(group Group, name, what string) program {
 	return program{name: name, group: group, what: what, own: true, run: "/bench/main " + name, same: true}
 }
+
+// makeData writes 32 MiB that look random and are always the same.
+const makeData = "[ -e data ] || openssl enc -aes-128-ctr -K 00 -iv 00 -in /dev/zero | busybox head -c 33554432 >data"
 
 // programs are all but Boot, in the order in which they run.
 var programs = []program{
@@ -65,12 +68,13 @@ var programs = []program{
 	own(System, "calls", "getppid"),
 	{
 		name: "sha256", group: Real, what: "openssl dgst -sha256 of 32 MiB", same: true,
-		prepare: "openssl enc -aes-128-ctr -K 00 -iv 00 -in /dev/zero 2>/dev/null | busybox head -c 33554432 >data",
+		prepare: makeData,
 		run:     "openssl dgst -sha256 -r data",
 	},
 	{
 		name: "aes", group: Real, what: "openssl enc -aes-256-cbc of 32 MiB", same: true,
-		run: "openssl enc -aes-256-cbc -K 0123456789abcdef -iv 0123456789abcdef -in data -out /dev/null",
+		prepare: makeData,
+		run:     "openssl enc -aes-256-cbc -K 0123456789abcdef -iv 0123456789abcdef -in data -out /dev/null",
 	},
 	{
 		name: "rsa", group: Real, what: "openssl rsa -check of a key of 2048 bits, about the work of 64 signatures", same: true,
@@ -79,7 +83,7 @@ var programs = []program{
 	},
 	{
 		name: "7z", group: Real, what: "7zr a of 1 MiB of text, one thread",
-		prepare: `busybox rm data; busybox awk 'BEGIN { for (i = 0; i < 30000; i++) print i, i * i % 9973, "and so on to", i * 7 % 1009 }' >text`,
+		prepare: `busybox rm -f data; busybox awk 'BEGIN { for (i = 0; i < 30000; i++) print i, i * i % 9973, "and so on to", i * 7 % 1009 }' >text`,
 		run:     "/usr/lib/7zip/7zr a -bd -mmt=1 text.7z text",
 	},
 	{
@@ -110,8 +114,7 @@ func Names() []string {
 }
 
 // chosen is the programs of these names, in the order in which they run; all
-// of them for no names. A program that needs what another one prepares brings
-// that with it.
+// of them for no names.
 func chosen(names []string) ([]program, error) {
 	if len(names) == 0 {
 		return programs, nil
@@ -150,10 +153,8 @@ const (
 	doneMark   = "@@done"
 )
 
-// files are what the guest gets beside its image. The image's init, told to by
-// lockstep.shell, starts a login shell when all is ready, which reads the
-// profile: so the boot is the image's own.
-func files(some []program) *image.Archive {
+// profile is what the guest's login shell runs.
+func profile(some []program) string {
 	var script strings.Builder
 	script.WriteString(`cd /tmp
 run() {
@@ -178,9 +179,15 @@ busybox dmesg -n 1
 		fmt.Fprintf(&script, "run %s %s\n", p.name, p.run)
 	}
 	script.WriteString("echo @@done\nbusybox poweroff -f\n")
+	return script.String()
+}
 
+// files are what the guest gets beside its image. The image's init, told to by
+// lockstep.shell, starts a login shell when all is ready, which reads the
+// profile: so the boot is the image's own.
+func files(some []program) *image.Archive {
 	a := &image.Archive{}
-	a.File("etc/profile", 0o644, []byte(script.String()))
+	a.File("etc/profile", 0o644, []byte(profile(some)))
 	a.File("bench/main", 0o755, guestMain)
 	a.File("bench/loop.py", 0o644, []byte(loopPy))
 	return a

@@ -54,6 +54,9 @@ type Speeds struct {
 type Costs struct {
 	Recording *Spread `json:"recording,omitempty"`
 	Pair      *Spread `json:"pair,omitempty"`
+	// PairBeside has Beside in the place of Alone: without what the other
+	// side of a pair costs by being on the same processor.
+	PairBeside *Spread `json:"pair_beside,omitempty"`
 }
 
 // Spread is a ratio over the rounds.
@@ -133,8 +136,9 @@ func (r *Report) conclude(some []program) {
 			QEMUIcount: spread(p.Seconds[QEMUIcount], p.Seconds[Alone]),
 		}
 		p.Costs = Costs{
-			Recording: spread(p.Seconds[Recording], p.Seconds[Alone]),
-			Pair:      spread(p.Seconds[Pair], p.Seconds[Alone]),
+			Recording:  spread(p.Seconds[Recording], p.Seconds[Alone]),
+			Pair:       spread(p.Seconds[Pair], p.Seconds[Alone]),
+			PairBeside: spread(p.Seconds[Pair], p.Seconds[Beside]),
 		}
 	}
 	for _, g := range []Group{Integer, Floating, Memory, Branches, System, Real} {
@@ -142,8 +146,9 @@ func (r *Report) conclude(some []program) {
 	}
 	r.mean("all", func(*Program) bool { return true })
 	r.Total = Costs{
-		Recording: spread(r.sum(Recording), r.sum(Alone)),
-		Pair:      spread(r.sum(Pair), r.sum(Alone)),
+		Recording:  spread(r.sum(Recording), r.sum(Alone)),
+		Pair:       spread(r.sum(Pair), r.sum(Alone)),
+		PairBeside: spread(r.sum(Pair), r.sum(Beside)),
 	}
 }
 

@@ -13,10 +13,7 @@ import (
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n\n", r.head())
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for i, row := range r.rows() {
-		if i > 0 && row[0] != "" {
-			fmt.Fprintln(t, "\t")
-		}
+	for _, row := range r.rows() {
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
 	_ = t.Flush()
@@ -75,6 +72,12 @@ func (r *Report) rows() [][]string {
 			}
 			return ""
 		}},
+		{"pair / beside", has(Pair) && has(Beside), func(p *Program) string { return p.Costs.PairBeside.percent() }, func(m Mean) string {
+			if m.Group == "all" {
+				return r.Total.PairBeside.percent()
+			}
+			return ""
+		}},
 	}
 	for _, c := range ratios {
 		if c.shown {
@@ -128,7 +131,7 @@ func (r *Report) rows() [][]string {
 
 // means are Means, or a row for the totals if there are only those.
 func (r *Report) means() []Mean {
-	if len(r.Means) == 0 && (r.Total.Recording != nil || r.Total.Pair != nil) {
+	if len(r.Means) == 0 && r.Total != (Costs{}) {
 		return []Mean{{Group: "all"}}
 	}
 	return r.Means
