@@ -38,7 +38,7 @@ func newArena(size int) (*arena, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return nil, err
 	}

@@ -327,8 +327,3 @@ func (a *assembler) aim(at, target int) {
 }
 
 func (a *assembler) ret() { a.b(0xc3) }
-
-// sse is an operation on vector registers with a mandatory prefix.
-func (a *assembler) sse(prefix, code byte, w size, field Reg, o operand) {
-	a.op(prefix, w, []byte{0x0f, code}, field, o, false)
-}
