@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if s.dir, err = os.MkdirTemp("", "lockstep-bench-"); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	defer os.RemoveAll(s.dir)
+	defer func() { _ = os.RemoveAll(s.dir) }()
 	if err := s.furnish(img, some); err != nil {
 		return nil, err
 	}

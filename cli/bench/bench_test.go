@@ -170,7 +170,7 @@ func TestProfileIsShell(t *testing.T) {
 func TestCPUTimeOfAProcess(t *testing.T) {
 	before, err := cpuSeconds(os.Getpid())
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	sum := byte(0)
 	for range 200 {
