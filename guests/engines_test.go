@@ -6,6 +6,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/board"
+	"github.com/lockstep-vm/lockstep/machine/jit"
 )
 
 // A computer is a machine whose caches can be dropped from outside.
@@ -24,9 +25,20 @@ type engine struct {
 // engines are all engines; the first records.
 var engines = []engine{
 	{name: "cached", new: board.New},
+	{name: "translated", new: newTranslated},
 	// No TLB and no decoded blocks at all: two sides that cache alike would
 	// hide the same mistake (R5).
 	{name: "reference", slow: true, new: board.NewReference},
+}
+
+// newTranslated is a computer on the JIT, or on the interpreter where the host
+// has none.
+func newTranslated(cfg *machine.Config, birth machine.Birth) (*board.Board, error) {
+	native, err := jit.New(jit.DefaultSize)
+	if err != nil {
+		return board.New(cfg, birth)
+	}
+	return board.NewOn(board.Engine{Native: native}, cfg, birth)
 }
 
 // birth is what is random or dated at power-on, as in any test: fixed.
