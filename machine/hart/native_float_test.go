@@ -40,7 +40,9 @@ func randomFloat(r *rand.Rand) (insn uint32, kind string) {
 	x := func() uint32 { return 10 + uint32(r.IntN(8)) }
 	fmt := uint32(r.IntN(2))
 	rm := []uint32{7, 7, 7, 0, 0, 1, 2, 3, 4}[r.IntN(9)]
-	op := func(f7, rs2, rs1, rm, rd uint32) uint32 { return (f7|fmt)<<25 | rs2<<20 | rs1<<15 | rm<<12 | rd<<7 | 0x53 }
+	op := func(f7, rs2, rs1, rm, rd uint32) uint32 {
+		return (f7|fmt)<<25 | rs2<<20 | rs1<<15 | rm<<12 | rd<<7 | 0x53
+	}
 	switch r.IntN(13) {
 	case 0:
 		return op(0x00, f(), f(), rm, f()), "add"
