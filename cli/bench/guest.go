@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/vm"
@@ -15,6 +16,10 @@ import (
 // backupOfPair is the other side of Pair. It tells its address in a line and
 // is not measured.
 const backupOfPair Machine = "backup"
+
+// pairTimeout keeps a pair together on a host that is busy with other things:
+// nothing is killed here.
+const pairTimeout = 30 * time.Second
 
 // A Guest is what a process that is a guest's machine is told.
 type Guest struct {
@@ -43,6 +48,7 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 	}
 	cfg := vm.Config{
 		Name: "bench", Machine: mc, Engine: g.Engine, Console: stdout, Peer: g.Peer, Arbiter: g.Arbiter,
+		Timeout: pairTimeout,
 		OnEvent: func(e vm.Event) { fmt.Fprintln(stderr, e.Text) },
 	}
 	begin := vm.PowerOn
