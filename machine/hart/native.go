@@ -70,7 +70,7 @@ const (
 
 // maxStay is how many attempts translated code makes at most before it leaves:
 // the garbage collector waits for it.
-const maxStay = 1 << 17
+const maxStay = 1 << 16
 
 // An access may be wrong about its page nearPatience times in patience attempts.
 const (

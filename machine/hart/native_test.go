@@ -85,3 +85,42 @@ func TestLoopsTellTheFirstPageFromTheLast(t *testing.T) {
 		})
 	}
 }
+
+// A page is mapped anew, and its new code is entered in the middle first. The
+// jump to its beginning still leads to the old code, whose page it is no more.
+func TestJumpsFollowTheCodeOfAPage(t *testing.T) {
+	const va, old, fresh = 0x7000, base + 0x4000, base + 0x6000
+	both(t, func(t *testing.T, w *world) {
+		w.pageTables()
+		for i, at := range []uint64{old, fresh} {
+			w.put(at, func(p *asm.Program) {
+				p.ADDI(asm.A0, asm.A0, int64(1+99*i))
+				p.RET()
+				p.Align(16)
+				p.ADDI(asm.A1, asm.A1, 1)
+				p.RET()
+			})
+		}
+		call := func(p *asm.Program, to int64) {
+			p.LI(asm.T1, to)
+			p.JALR(asm.RA, 0, asm.T1)
+		}
+		w.put(base+0x1000, func(p *asm.Program) {
+			for range 4 {
+				call(p, va+16)
+				call(p, va)
+			}
+			p.ECALL()
+		})
+		w.put(base+0x2000, func(p *asm.Program) { finish(p) })
+		w.Mtvec = base + 0x2000
+		for _, at := range []uint64{old, fresh} {
+			w.leaf(va, at, pteV|pteR|pteX|pteA)
+			w.Priv, w.PC = rv64.Supervisor, base+0x1000
+			w.until(t, done)
+		}
+		if w.X[asm.A0] != 4+400 || w.X[asm.A1] != 8 {
+			t.Errorf("a0 %d, a1 %d; want 404 and 8; mcause %d at %#x", w.X[asm.A0], w.X[asm.A1], w.Mcause, w.Mepc)
+		}
+	})
+}
