@@ -14,12 +14,15 @@
 //     cannot be executed; the kernel keeps that promise from 6.7 on, and before
 //     it nothing does but that this process never asks for the opposite.
 //   - Choose a host address. A guest's value becomes one in one place, Delta of
-//     an entry of ReadTLB or WriteTLB, and only if its tag, all 64 bits of the
-//     page and the context, is that of the first and of the last byte accessed.
-//     The hart alone fills entries, with pages of RAM. No tag is 0, so an empty
-//     entry fits nothing.
-//   - Read or write beside a cache. Indexes into the TLBs and Jumps are masked to
-//     their sizes by an instruction before each use, whatever the address was.
+//     an entry of ReadTLB or WriteTLB, or of the copy of one in Near, and only if
+//     its tag, all 64 bits of the page and the context, is that of the first and
+//     of the last byte accessed. A group of accesses is one access to all of their
+//     bytes. The hart alone fills the TLBs, with pages of RAM, and forgets Near
+//     with whatever it forgets of them. No tag is 0, so an empty entry fits
+//     nothing.
+//   - Read or write beside a cache. Indexes into the TLBs, Jumps and FlagsOf are
+//     masked to their sizes by an instruction before each use, whatever the
+//     address was; those into Near are constants.
 //   - Jump anywhere. The targets are entries of blocks in Jumps, which Go writes;
 //     entries and resumption points handed to Enter; and displacements that the
 //     emitter or Link wrote, all within the arena. No guest register is a target,
