@@ -45,6 +45,15 @@ func (m MMU) String() string {
 type DiskConfig struct {
 	Sectors  uint64 // capacity in 512-byte sectors
 	ReadOnly bool
+	// BlockSize is that of the smallest access, in bytes: 512, which 0 means
+	// too, or 4096.
+	BlockSize uint32
+	// Serial is what the guest reads as the disk's serial number, of at most 20
+	// bytes; empty for one made of the disk's number.
+	Serial string
+	// Local: each replica has a copy of its own, so that what the guest writes
+	// stays inside the replica and is no output (DESIGN section 7).
+	Local bool
 }
 
 // NICConfig is a virtio network device as the guest sees it.
@@ -72,7 +81,7 @@ func (c *Config) Hash() [32]byte {
 		num(uint64(len(b)))
 		h.Write(b)
 	}
-	blob([]byte("lockstep machine configuration 2"))
+	blob([]byte("lockstep machine configuration 3"))
 	num(c.Memory)
 	num(uint64(c.MMU))
 	blob(c.Firmware)
@@ -87,6 +96,13 @@ func (c *Config) Hash() [32]byte {
 			ro = 1
 		}
 		num(ro)
+		num(uint64(d.BlockSize))
+		blob([]byte(d.Serial))
+		local := uint64(0)
+		if d.Local {
+			local = 1
+		}
+		num(local)
 	}
 	num(uint64(len(c.NICs)))
 	for _, n := range c.NICs {

@@ -47,23 +47,30 @@ const (
 	DiskRead  DiskOp = 1
 	DiskWrite DiskOp = 2
 	DiskFlush DiskOp = 3
+	// DiskDiscard gives up a range, DiskZero makes it zeros (virtio 5.2.6).
+	DiskDiscard DiskOp = 4
+	DiskZero    DiskOp = 5
 )
 
 // Output is one thing that leaves the machine: the one door out (R3).
 //
-// Held outputs (frames, console bytes, disk writes and flushes, the power-off)
-// are subject to the Output Rule and counted in Mark. Disk reads and entropy
-// requests are requests to the host: they are not held and carry Count 0.
+// Held outputs (frames, console bytes, the power-off, and what changes a shared
+// disk or flushes it) are subject to the Output Rule and counted in Mark. Disk
+// reads, everything that goes to a local disk, and entropy requests are requests
+// to the host: they are not held and carry Count 0.
 type Output struct {
 	Pos    Icount
 	Port   Port
 	Count  uint64 // Mark.Count after this output; 0 for requests that are not held
 	Op     DiskOp // disks only
 	ID     uint64 // disks: names the request in DiskDone
+	Local  bool   // disks: DiskConfig.Local
 	Sector uint64 // disks: first 512-byte sector
-	Length uint32 // disk reads and entropy: bytes wanted
-	Offset uint64 // consoles: offset of Bytes[0] since power-on
-	Bytes  []byte // frame, console bytes or data to write; of a power-off: none, or GuestFailed
+	// Sectors is how many a discard or zeroing is about.
+	Sectors uint64
+	Length  uint32 // disk reads and entropy: bytes wanted
+	Offset  uint64 // consoles: offset of Bytes[0] since power-on
+	Bytes   []byte // frame, console bytes or data to write; of a power-off: none, or GuestFailed
 }
 
 // GuestFailed is the one byte that a power-off carries when the guest called it
@@ -72,7 +79,7 @@ const GuestFailed = 1
 
 // Held says whether the Output Rule applies.
 func (o Output) Held() bool {
-	return o.Port.Kind != PortEntropy && (o.Port.Kind != PortDisk || o.Op != DiskRead)
+	return o.Port.Kind != PortEntropy && (o.Port.Kind != PortDisk || o.Op != DiskRead && !o.Local)
 }
 
 // Mark is the running pair over every held output since power-on: how many,

@@ -1,0 +1,41 @@
+package storage
+
+import (
+	"context"
+
+	"github.com/lockstep-vm/lockstep/ft"
+)
+
+// A Backend is where the blocks of a disk lie. A Disk asks it for one thing
+// after another for the same blocks, and for many at a time otherwise: all
+// methods but Claim and Close may run side by side. Offsets and lengths are in
+// bytes, multiples of BlockSize, and within the disk.
+type Backend interface {
+	// Sectors is the capacity in 512-byte sectors, and BlockSize the smallest
+	// unit of access in bytes: 512 or 4096.
+	Sectors() uint64
+	BlockSize() uint32
+	// Claim makes this process the one that writes, with its fence number, and
+	// returns once nobody with a smaller number can write any more (R19).
+	// waiting is called once, with the reason, if that takes waiting for another
+	// process. Nothing is read or written before.
+	Claim(ctx context.Context, number ft.Fence, waiting func(why string)) error
+	ReadAt(p []byte, off int64) error
+	WriteAt(p []byte, off int64) error
+	// Sync makes durable all writes that have returned (virtio 5.2.6.3).
+	Sync() error
+	// Discard gives up the contents of a range, which may read as anything
+	// until it is written. Zero makes it read as zeros.
+	Discard(off, n int64) error
+	Zero(off, n int64) error
+	// Close frees what Claim took, after all that runs has ended.
+	Close() error
+}
+
+// ErrFenced is what a Backend answers once a process with a greater fence number
+// has claimed the disk. Nothing of what failed with it was written.
+type ErrFenced struct{ By ft.Fence }
+
+func (e ErrFenced) Error() string {
+	return "storage: fenced off: the disk belongs to the live VM with number " + e.By.String()
+}
