@@ -14,7 +14,7 @@ import (
 
 func process(b byte) ft.ProcessID { return ft.ProcessID{0: b, 15: b} }
 
-func open(t *testing.T) *Dir {
+func open(t *testing.T) Arbiter {
 	t.Helper()
 	d, err := Open(filepath.Join(t.TempDir(), "arbiter"))
 	if err != nil {
@@ -84,10 +84,7 @@ func TestRunBeginsOnlyAfterTheLastHasEnded(t *testing.T) {
 // DESIGN R16: "A claim is durable before it is answered".
 func TestAnsweredClaimSurvivesCrash(t *testing.T) {
 	disk := newForgetful()
-	d := &Dir{path: "arb", files: disk}
-	if err := d.files.MkdirAll("arb"); err != nil {
-		t.Fatal(err)
-	}
+	d := Over(&Dir{path: "arb", files: disk})
 	cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: 1}
 	// Crash before every operation in turn; whatever was answered must stay.
 	for crashAt := 1; crashAt < 40; crashAt++ {
@@ -115,12 +112,16 @@ func TestFileSystemWithoutLinksIsRefused(t *testing.T) {
 }
 
 func TestDamagedClaimIsAnErrorNotAWinner(t *testing.T) {
-	d := open(t)
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: 1}
 	if _, err := d.Claim(cell, process(1)); err != nil {
 		t.Fatal(err)
 	}
-	found, err := filepath.Glob(filepath.Join(d.path, "web", "claim-*"))
+	found, err := filepath.Glob(filepath.Join(path, "web", "claim-*"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("claims: %v %v", found, err)
 	}

@@ -78,3 +78,31 @@ func durable(path string) (bool, string) {
 	}
 	return true, ""
 }
+
+// outside says whether the file system at path is one that another host serves,
+// as far as its type tells.
+func outside(path string) (bool, string) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false, "its file system cannot be asked: " + err.Error()
+	}
+	if shared[uint32(st.Type)] {
+		return true, ""
+	}
+	return false, "it lies on this host's own file system: it is lost with this host"
+}
+
+// shared are the magic numbers of file systems that several hosts use at once.
+var shared = map[uint32]bool{
+	unix.NFS_SUPER_MAGIC:   true,
+	unix.SMB2_SUPER_MAGIC:  true,
+	unix.SMB_SUPER_MAGIC:   true,
+	unix.CIFS_SUPER_MAGIC:  true,
+	unix.CEPH_SUPER_MAGIC:  true,
+	unix.AFS_SUPER_MAGIC:   true,
+	unix.V9FS_MAGIC:        true, // of a machine around this one
+	unix.FUSE_SUPER_MAGIC:  true, // GlusterFS, SSHFS, virtiofs; its type tells no more
+	unix.OCFS2_SUPER_MAGIC: true, // on a shared block device, as GFS2
+	0x01161970:             true, // GFS2
+	0x0BD00BD0:             true, // Lustre
+}

@@ -34,7 +34,7 @@ type Replica struct {
 	start time.Time
 	box   *mailbox
 	out   *outlet
-	arb   *arbiter.Dir // nil without an arbiter
+	arb   arbiter.Arbiter // nil without an arbiter
 	end   *logchan.Endpoint
 	nics  []*network.NIC
 	disks []*storage.Shared
@@ -259,6 +259,9 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 		if ok, why := r.arb.Durable(); !ok {
 			r.event(EventNote, "the arbiter at %s is not durable: %s", r.cfg.Arbiter, why)
 		}
+		if ok, why := r.arb.Outside(); !ok {
+			r.event(EventNote, "the arbiter at %s is not on a third place: %s", r.cfg.Arbiter, why)
+		}
 	}
 	r.tellEngine()
 	for {
@@ -363,6 +366,9 @@ func (r *Replica) close() {
 	}
 	if r.recorder != nil {
 		_ = r.recorder.End()
+	}
+	if r.arb != nil {
+		_ = r.arb.Close() // ends the calls that the tasks wait for
 	}
 	r.tasks.Wait()
 	close(r.gone)

@@ -1,0 +1,74 @@
+// Package arbiter decides, once and for ever, who may go on: a test-and-set per
+// (VM, run, epoch), and the VM's run record (R15, R16). Both are kept as cells
+// that are created once and never change, in a place that both hosts reach and
+// that is, where it matters, on neither of them.
+package arbiter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lockstep-vm/lockstep/ft"
+)
+
+// ErrNotEnded is what BeginRun answers while the last run is not recorded as
+// ended: it may still be running somewhere.
+var ErrNotEnded = errors.New("arbiter: the last run of this VM is not recorded as ended")
+
+// ErrTaken is what BeginRun answers when another process began a run first.
+var ErrTaken = errors.New("arbiter: another process has just powered this VM on")
+
+// Arbiter is what a replica asks. Its methods may be called from several
+// goroutines. Every answer is durable before it is given; after an error nothing
+// is known, and asking again costs nothing.
+type Arbiter interface {
+	// Claim is the test-and-set. It answers the process that owns the cell: who
+	// if it won, now or before.
+	Claim(cell ft.Cell, who ft.ProcessID) (owner ft.ProcessID, err error)
+	// Last is the record of the VM's last run; false if it was never powered on.
+	Last(vm string) (Record, bool, error)
+	// BeginRun records a power-on. It refuses with ErrNotEnded unless the last
+	// run is recorded as ended or a person orders it with force: nobody may
+	// conclude that a VM that runs alone is dead. Force means that the operator
+	// has made sure, by hand, that the last run's processes are gone.
+	BeginRun(vm string, who ft.ProcessID, force bool) (ft.Run, error)
+	// EndRun records the planned end of a run: the guest is off and every disk
+	// write before that is done. Recording it again is no error.
+	EndRun(vm string, run ft.Run) error
+	// Ping is a sign of life: a claim would be answered now.
+	Ping() error
+	// Durable says whether a claim survives a crash of the arbiter's host, and
+	// why not.
+	Durable() (ok bool, why string)
+	// Outside says whether the arbiter lies on a third place, as far as can be
+	// known from this host, and why not.
+	Outside() (ok bool, why string)
+	// Close ends the use of the arbiter; calls that wait return an error.
+	Close() error
+}
+
+// Record is what is known of a VM's last run.
+type Record struct {
+	Run     ft.Run
+	Process ft.ProcessID // who began it
+	Ended   bool
+}
+
+// Open opens the arbiter that a spec names:
+//
+//	file:DIRECTORY, DIRECTORY   a directory that both hosts reach
+func Open(name string) (Arbiter, error) {
+	form, rest, ok := strings.Cut(name, ":")
+	switch {
+	case ok && form == "file":
+		name = rest
+	case ok && !strings.Contains(form, "/"):
+		return nil, fmt.Errorf("arbiter: %q: %q is no kind of arbiter; write file:DIRECTORY", name, form)
+	}
+	d, err := OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return Over(d), nil
+}
