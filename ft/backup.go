@@ -18,7 +18,7 @@ func (r *Replica) StateLoaded() {
 // with every entry before it (R18). It need not be executed. The driver reports
 // it before a Closed of the same connection.
 func (r *Replica) ArmSeen(e Epoch) {
-	if r.backup && e == r.epoch && (r.state == Replaying || r.state == Draining) {
+	if r.backup && e == r.epoch && (r.state == Replaying || r.state == Draining) && (!r.local() || r.synced) {
 		r.armed = true
 	}
 }

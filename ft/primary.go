@@ -12,6 +12,7 @@ func (r *Replica) Joined(gen uint64, peer ProcessID) bool {
 	// Only the winner of an epoch opens the next (R15). A pairing that was cut
 	// off before its Arm was written used up nothing.
 	r.epoch, r.peer, r.gen = r.won+1, peer, gen
+	r.synced, r.theirs, r.naming = false, CopyID{}, false
 	r.seeded, r.arm, r.silent, r.dial, r.ask, r.pinging = false, 0, 0, 0, 0, false
 	r.enter(Seeding, "a backup has joined")
 	r.rd.Seed = &Seed{Epoch: r.epoch, Gen: gen, Peer: peer}
@@ -28,8 +29,16 @@ func (r *Replica) Seeded(gen uint64) {
 	if r.state != Seeding || gen != r.gen || r.seeded {
 		return
 	}
-	r.seeded, r.alive = true, false
-	r.rd.Ping, r.ask = true, r.cfg.AskEvery
+	r.seeded = true
+	r.askBeforeClosing()
+}
+
+// askBeforeClosing asks for the arbiter's sign of life once the backup has all.
+func (r *Replica) askBeforeClosing() {
+	if r.complete() {
+		r.alive = false
+		r.rd.Ping, r.ask = true, r.cfg.AskEvery
+	}
 }
 
 // close is Seeding -> Gated: first nothing leaves any more that is not
@@ -39,7 +48,14 @@ func (r *Replica) close() {
 	r.ask = 0
 	r.number = PrimaryFence(r.cfg.Run, r.epoch)
 	r.gate(GateOrder{Mode: GatePaired, Epoch: r.epoch, Gen: r.gen})
-	r.rd.AppendArm = r.epoch
+	switch {
+	case !r.local():
+		r.rd.AppendArm = r.epoch
+	case r.cfg.Flush == FlushBoth:
+		r.rd.CatchUp = true
+	default:
+		r.name()
+	}
 }
 
 // ArmAppended reports that Arm stands in the log as entry seq, whether or not
@@ -66,6 +82,8 @@ func (r *Replica) Acked(gen uint64, seq replay.Seq) {
 // can claim this epoch.
 func (r *Replica) cutOff(why string) {
 	r.epoch, r.peer, r.ask = r.won, ProcessID{}, 0
+	r.synced, r.theirs = false, CopyID{}
+	r.rd.CatchUp = false
 	r.rd.Drop = r.gen != 0
 	r.rd.Seed, r.rd.Ping = nil, false
 	r.gen = 0
@@ -80,8 +98,10 @@ func (r *Replica) cutOff(why string) {
 
 // primaryLosesPeer is Gated or Protected -> Claiming. A primary in Gated whose
 // Arm was never appended may open its gate again; after that it must win (R18).
+// So must one that has asked the record to name the backup's copy: that copy
+// would be stale with the first write, and only a won claim takes it out.
 func (r *Replica) primaryLosesPeer(why string) {
-	if r.state == Gated && r.arm == 0 {
+	if r.state == Gated && r.arm == 0 && !r.naming {
 		r.rd.AppendArm = 0
 		r.cutOff(why)
 		return

@@ -25,6 +25,13 @@ type Ready struct {
 	// acknowledgement on the old connection: what is acknowledged need not be
 	// sent); a backup reads on.
 	Resume *Resume
+	// CatchUp: append an entry, have the backup flush its copy once it has
+	// executed up to it, and report CaughtUp; again on a new connection.
+	CatchUp bool
+	// Name: the backup's copy is added to the run record. Mark the own images
+	// with Copies.Gen, durably, then ask the arbiter to record Copies, and
+	// report Named. Asking twice is harmless.
+	Name *Name
 	// AppendArm: append replay.Arm for this epoch to the log, call Gate.Arm
 	// and report ArmAppended, before any other event. 0 asks for nothing.
 	AppendArm Epoch
@@ -35,7 +42,8 @@ type Ready struct {
 	Dial bool
 	// Ping: ask the arbiter for a sign of life; report ArbiterAlive.
 	Ping bool
-	// Claim: ask the arbiter; report ClaimResult. Asking twice is harmless.
+	// Claim: ask the arbiter; report ClaimResult. Asking twice is harmless. With
+	// local disks: first mark the own images with Copies.Gen, durably.
 	Claim *Claim
 	// Drain: execute all that was received; report Drained whenever the end
 	// is reached.
@@ -94,6 +102,15 @@ type Resume struct {
 type Claim struct {
 	Cell Cell
 	By   ProcessID
+	// Copies is what the run record names if the claim is won: the winner's
+	// copy alone. It is part of the cell. Zero without local disks.
+	Copies Copies
+}
+
+// Name asks the arbiter to record the copies of a pairing that is to be armed.
+type Name struct {
+	Epoch  Epoch
+	Copies Copies
 }
 
 // Result is the arbiter's answer to a claim.

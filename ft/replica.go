@@ -23,6 +23,10 @@ type Config struct {
 	// AskEvery is the time between two questions to an arbiter that did not
 	// answer.
 	AskEvery int
+	// Copy is this replica's copy of the local disks; zero if there are none.
+	Copy CopyID
+	// Flush is when a guest's flush of a local disk is done.
+	Flush FlushMode
 }
 
 // DefaultConfig has the times for ticks of 10 ms: 500 ms, 50 ms and 100 ms.
@@ -61,6 +65,8 @@ func (c *Config) Validate() error {
 //	   |          |   +------resumed--------+                       +--won--> Fencing --> Alone
 //	   +-- Gone <-+ not armed                                                 (goes live)
 //
+//	Protected --own copy of the disks fails--> Yielding --nobody claims--> Claiming
+//
 //	any live state --power-off released--> Ending --"ended" written--> Ended
 //	any state of a backup --divergence--> Halted; --peer said it ended--> Ended
 //	any state --fenced off--> Halted
@@ -89,6 +95,9 @@ type Replica struct {
 	ask     int // ticks to the next question to the arbiter; 0 if none is due
 
 	seeded bool       // primary: the State is written
+	synced bool       // the backup's copy of the local disks is complete
+	theirs CopyID     // primary: the backup's copy
+	naming bool       // primary: the record was asked to name it
 	arm    replay.Seq // primary: of this epoch's Arm; 0 until it is appended
 	armed  bool       // backup
 	backup bool       // not live yet
@@ -166,7 +175,7 @@ func (r *Replica) Live() bool { return !r.backup && !r.state.Final() }
 // before the first backup is armed: then the State that is sent is that of
 // position 0, and the gate holds nothing that the backup has not seen.
 func (r *Replica) Running() bool {
-	return r.Live() && r.state != Waiting && !(r.state == Seeding && r.home == Waiting)
+	return r.Live() && r.state != Waiting && r.state != Yielding && !(r.state == Seeding && r.home == Waiting)
 }
 
 // Armed says that a backup may claim.
@@ -230,7 +239,7 @@ func (r *Replica) Connected(gen uint64, received replay.Seq) bool {
 		r.gen, r.silent, r.pinging = gen, 0, false
 		r.rd.Dial = false
 		r.rd.Resume = &Resume{Epoch: r.epoch, Gen: gen, Received: received}
-		if r.seeded {
+		if r.complete() {
 			r.alive, r.rd.Ping, r.ask = false, true, r.cfg.AskEvery
 		}
 		return true
@@ -295,7 +304,7 @@ func (r *Replica) ArbiterAlive(ok bool) {
 		return
 	}
 	r.alive = true
-	if r.state == Seeding && r.seeded && r.gen != 0 {
+	if r.state == Seeding && r.complete() && r.gen != 0 {
 		r.close()
 	}
 }
@@ -346,8 +355,12 @@ func (r *Replica) tickAsk() {
 		r.rd.Claim = r.claimOrder()
 	case r.state == Ending:
 		r.rd.EndRun = true
-	case r.state == Seeding && r.seeded:
+	case r.state == Seeding && r.complete():
 		r.rd.Ping, r.ask = true, r.cfg.AskEvery
+	case r.state == Gated && r.naming && r.arm == 0:
+		r.name()
+	case r.state == Yielding:
+		r.claim(r.reason + "; the backup does not take over")
 	}
 }
 
@@ -407,11 +420,16 @@ func (r *Replica) claim(why string) {
 	r.claimed = true
 	r.gen, r.dial, r.ask = 0, 0, 0
 	r.rd.Dial, r.rd.Resume = false, nil
+	r.rd.Name, r.rd.CatchUp, r.rd.AppendArm = nil, false, 0
 	r.rd.Claim = r.claimOrder()
 }
 
 func (r *Replica) claimOrder() *Claim {
-	return &Claim{Cell: Cell{VM: r.cfg.VM, Run: r.cfg.Run, Epoch: r.epoch}, By: r.cfg.Self}
+	c := &Claim{Cell: Cell{VM: r.cfg.VM, Run: r.cfg.Run, Epoch: r.epoch}, By: r.cfg.Self}
+	if r.local() {
+		c.Copies = ClaimedCopies(r.cfg.Run, r.epoch, r.cfg.Copy)
+	}
+	return c
 }
 
 func (r *Replica) claimWon() {
@@ -428,6 +446,7 @@ func (r *Replica) claimWon() {
 
 func (r *Replica) alone(why string) {
 	r.home = Alone
+	r.synced, r.theirs, r.naming = false, CopyID{}, false
 	r.epoch, r.peer, r.gen = r.won, ProcessID{}, 0
 	r.enter(Alone, why)
 }
@@ -448,7 +467,7 @@ func (r *Replica) PowerOffReleased() {
 		}
 		r.enter(Ending, "the guest is off")
 		r.ask = 0
-		r.rd.Claim, r.rd.AppendArm = nil, 0
+		r.rd.Claim, r.rd.Name, r.rd.CatchUp, r.rd.AppendArm = nil, nil, false, 0
 		r.rd.EndRun = true
 	}
 }

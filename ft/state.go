@@ -39,10 +39,14 @@ const (
 	Gone
 	// Ended: the run ended as planned.
 	Ended
+	// Yielding: a primary whose copy of the disks has failed leaves the VM to
+	// its backup. The guest stands still, the channel is closed for good; if
+	// nobody claims, this side does.
+	Yielding
 )
 
 var stateNames = [...]string{"", "waiting", "alone", "seeding", "gated", "protected", "joining", "replaying",
-	"draining", "sealed", "claiming", "fencing", "ending", "halted", "gone", "ended"}
+	"draining", "sealed", "claiming", "fencing", "ending", "halted", "gone", "ended", "yielding"}
 
 func (s State) String() string {
 	if s > 0 && int(s) < len(stateNames) {
