@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lockstep-vm/lockstep/vm"
 )
 
 // memory of the machine on which the C programs run, and where it begins.
@@ -33,7 +35,7 @@ func need(t *testing.T, name, pkg string) string {
 }
 
 // C programs on the bare machine leave the same signature, say the same and end
-// with the same status on both engines as on QEMU's spike board.
+// with the same status on every engine as on QEMU's spike board.
 func TestProgramsAgainstQEMU(t *testing.T) {
 	gcc := need(t, "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu")
 	qemu := need(t, "qemu-system-riscv64", "qemu-system-misc")
@@ -54,7 +56,7 @@ func TestProgramsAgainstQEMU(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			status, said, want := onSpike(t, qemu, dir, program)
-			for _, engine := range []string{"interp", "reference"} {
+			for _, engine := range []string{vm.EngineAuto, vm.EngineInterp, vm.EngineReference} {
 				file := filepath.Join(dir, engine)
 				var stdout, stderr bytes.Buffer
 				got := Main(t.Context(), Env{Stdin: os.Stdin, Stdout: &stdout, Stderr: &stderr},

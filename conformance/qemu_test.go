@@ -89,18 +89,23 @@ func fit(q *emulator) (*emulator, error) {
 	}
 }
 
+// unable ends a test that this machine is not equipped for. CI must be.
+func unable(t *testing.T, why error) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // needQEMU finds QEMU, or skips. CI must have it.
 func needQEMU(t *testing.T) *emulator {
 	t.Helper()
 	q, err := theQEMU()
-	switch {
-	case err == nil:
-		return q
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
+	if err != nil {
+		unable(t, err)
 	}
-	t.Skip(err)
-	return nil
+	return q
 }
 
 // A batch takes QEMU less than a second on a machine that has nothing else to
