@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/lockstep-vm/lockstep/arbiter/remote"
 	"github.com/lockstep-vm/lockstep/ft"
 )
 
@@ -58,15 +59,23 @@ type Record struct {
 // Open opens the arbiter that a spec names:
 //
 //	file:DIRECTORY, DIRECTORY   a directory that both hosts reach
+//	exec:COMMAND                a driver that is started (package remote), as
+//	                            exec:lockstep-etcd --endpoints https://a:2379
+//	unix:PATH                   a driver that listens there
+//
+// A directory whose name begins like another form needs file: before it.
 func Open(name string) (Arbiter, error) {
-	form, rest, ok := strings.Cut(name, ":")
-	switch {
-	case ok && form == "file":
-		name = rest
-	case ok && !strings.Contains(form, "/"):
-		return nil, fmt.Errorf("arbiter: %q: %q is no kind of arbiter; write file:DIRECTORY", name, form)
+	if dial, ok, err := remote.Split(name); ok {
+		if err != nil {
+			return nil, fmt.Errorf("arbiter: %q: %w", name, err)
+		}
+		store, err := remote.Open(dial)
+		if err != nil {
+			return nil, fmt.Errorf("arbiter: %s: %w", name, err)
+		}
+		return Over(store), nil
 	}
-	d, err := OpenDir(name)
+	d, err := OpenDir(strings.TrimPrefix(name, "file:"))
 	if err != nil {
 		return nil, err
 	}
