@@ -1,0 +1,97 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ReadAt reads from the image.
+func (c *Copy) ReadAt(p []byte, off int64) error {
+	c.within(off, int64(len(p)))
+	if f := c.failed.Load(); f != nil {
+		return f
+	}
+	if _, err := c.file.ReadAt(p, off); err != nil {
+		return &Error{Copy: c.h.Copy, Path: c.path, Op: "read", Off: off, Len: int64(len(p)), Err: err}
+	}
+	return nil
+}
+
+// WriteAt writes, after the intent is durable.
+func (c *Copy) WriteAt(p []byte, off int64) error {
+	return c.change("write", off, int64(len(p)), func() error {
+		_, err := c.file.WriteAt(p, off)
+		return err
+	})
+}
+
+// Zero makes a range read as zeros and gives its space back.
+func (c *Copy) Zero(off, n int64) error {
+	return c.change("zero", off, n, func() error { return c.file.PunchHole(off, n) })
+}
+
+// Discard is Zero. The guest may read what it discarded, and has to read the
+// same from every copy: nothing of that is in the log.
+func (c *Copy) Discard(off, n int64) error { return c.Zero(off, n) }
+
+// Sync makes all writes durable that have returned.
+func (c *Copy) Sync() error {
+	if f := c.failed.Load(); f != nil {
+		return f
+	}
+	if err := c.file.Sync(); err != nil {
+		// What the kernel could not write it may forget, and then say that all is well.
+		return c.lost(&Error{Copy: c.h.Copy, Path: c.path, Op: "sync", Err: err, Final: true})
+	}
+	return nil
+}
+
+func (c *Copy) change(op string, off, n int64, do func() error) error {
+	if n == 0 {
+		return nil
+	}
+	c.within(off, n)
+	if f := c.failed.Load(); f != nil {
+		return f
+	}
+	if !c.writable.Load() {
+		panic("BUG: storage: a write to a copy that was not entered")
+	}
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	shift := c.intent.h.RegionShift
+	if err := c.intent.mark(uint64(off)>>shift, uint64(off+n-1)>>shift); err != nil {
+		return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
+	}
+	err := do()
+	if t := c.track.Load(); t != nil {
+		// After the write: a Source that read the blocks before this reads them again.
+		unit := int64(1) << shift / tracksInRegion
+		t.setRange(uint64(off/unit), uint64((off+n-1)/unit))
+	}
+	if err != nil {
+		e := &Error{Copy: c.h.Copy, Path: c.path, Op: op, Off: off, Len: n, Err: err}
+		if c.paired.Load() {
+			e.Final = true
+			return c.lost(e)
+		}
+		return e
+	}
+	return nil
+}
+
+// lost notes, if it can, that the copy is stale, unless it is the only one.
+func (c *Copy) lost(e *Error) error {
+	if c.paired.Load() {
+		if err := c.MarkStale(e.Error()); err != nil && !errors.Is(err, e) {
+			e.Err = fmt.Errorf("%w (nor could the copy be marked stale: %w)", e.Err, err)
+		}
+	}
+	return c.fail(e)
+}
+
+func (c *Copy) within(off, n int64) {
+	if off < 0 || n < 0 || uint64(off)+uint64(n) > c.intent.h.Sectors*512 {
+		panic(fmt.Sprintf("BUG: storage: %d bytes at %d of a disk of %d sectors", n, off, c.intent.h.Sectors))
+	}
+}

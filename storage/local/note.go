@@ -1,0 +1,155 @@
+package local
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/storage"
+)
+
+// note changes the header durably.
+func (c *Copy) note(change func(*header)) error {
+	if f := c.failed.Load(); f != nil {
+		return f
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.h
+	change(&h)
+	h.Seq++
+	_, err := c.side.WriteAt(h.encode(), int64(h.Seq%2)*slotSize)
+	if err == nil {
+		err = c.side.Sync()
+	}
+	if err != nil {
+		return c.fail(&Error{Copy: h.Copy, Path: c.path + sidecarSuffix, Op: "note state", Err: err, Final: true})
+	}
+	c.h = h
+	return nil
+}
+
+// fail keeps the first error after which this process uses the copy no more.
+func (c *Copy) fail(e *Error) *Error {
+	c.failed.CompareAndSwap(nil, e)
+	return c.failed.Load()
+}
+
+// Enter notes durably that this run and epoch use the copy: at power-on, and at
+// every new epoch. Only then it may be written.
+func (c *Copy) Enter(run ft.Run, epoch ft.Epoch) error {
+	s := c.Status()
+	if err := s.valid(c.path); err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	if s.Run.Ordinal > run.Ordinal || s.Run.Ordinal == run.Ordinal && (s.Run.ID != run.ID && s.Run.ID != [16]byte{} || s.Epoch > epoch) {
+		return fmt.Errorf("storage: %w: %s was used by run %s in epoch %d, later than run %s in epoch %d", ErrClaimed, c.path, s.Run, s.Epoch, run, epoch)
+	}
+	if err := c.note(func(h *header) { h.Run, h.Epoch, h.State, h.Reason = run, epoch, InUse, "" }); err != nil {
+		return err
+	}
+	c.writable.Store(true)
+	return nil
+}
+
+func (s *Status) valid(path string) error {
+	switch s.State {
+	case Syncing:
+		return fmt.Errorf("%w: %s is in the middle of a re-synchronisation: start it as a backup, and it is brought up to date", ErrInvalid, path)
+	case Stale:
+		return fmt.Errorf("%w: %s is stale (%s): start it as a backup, and it is brought up to date", ErrInvalid, path, s.Reason)
+	}
+	return nil
+}
+
+// Claim notes the fence number with which this process goes live. The lock is
+// held since Open, so there is nobody to wait for. Enter comes before.
+func (c *Copy) Claim(_ context.Context, number ft.Fence, _ func(why string)) error {
+	c.mu.Lock()
+	s, fence := c.h.State, c.h.Fence
+	run := c.h.Run
+	c.mu.Unlock()
+	if s != InUse || run.Ordinal != number.Run {
+		return fmt.Errorf("storage: %w: %s is %s by run %s and cannot be claimed with number %s: it has to be entered first", ErrClaimed, c.path, s, run, number)
+	}
+	if number.Less(fence) {
+		return storage.ErrFenced{By: fence}
+	}
+	if err := c.note(func(h *header) { h.Fence = number }); err != nil {
+		return err
+	}
+	c.live.Store(true)
+	return nil
+}
+
+// SetPaired says whether another replica has a copy that is current. While that
+// is so, a copy that fails marks itself stale; the only copy never does.
+func (c *Copy) SetPaired(paired bool) { c.paired.Store(paired) }
+
+// MarkStale notes durably that the copy is not to be relied on: its replica has
+// halted, or it was dropped from the run record.
+func (c *Copy) MarkStale(reason string) error {
+	if len(reason) > maxReason {
+		reason = reason[:maxReason]
+	}
+	return c.note(func(h *header) { h.State, h.Reason = Stale, reason })
+}
+
+// Cut begins a common point without a re-synchronisation: both replicas call it
+// at the same position of the log, when they have submitted everything before
+// and nothing after it. It waits for the writes that are under way.
+func (c *Copy) Cut() error {
+	if err := c.foldOlder(); err != nil {
+		return err
+	}
+	c.gate.Lock()
+	c.intent.cut()
+	c.gate.Unlock()
+	return nil
+}
+
+// foldOlder ends a common point that was begun and never noted.
+func (c *Copy) foldOlder() error {
+	if f := c.failed.Load(); f != nil {
+		return f
+	}
+	if c.intent.base == c.intent.current {
+		return nil
+	}
+	if err := c.intent.fold(); err != nil {
+		return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
+	}
+	return c.forgetOlder(func(*header) {})
+}
+
+// Prepare makes durable what was written before the cut, and notes that this
+// copy has the point. The backup calls it, when all requests before the cut are
+// done, and then tells the primary.
+func (c *Copy) Prepare(p Point) error {
+	if err := c.Sync(); err != nil {
+		return err
+	}
+	return c.note(func(h *header) { h.Prepared = p })
+}
+
+// Commit makes p the common point and forgets the map that led to it. The
+// primary calls it when all its requests before the cut are done and the other
+// copy is prepared, and then tells the backup, which calls it too.
+func (c *Copy) Commit(p Point) error {
+	if err := c.Sync(); err != nil {
+		return err
+	}
+	return c.forgetOlder(func(h *header) { h.Common, h.Prepared = p, Point{} })
+}
+
+// forgetOlder notes a header for which only the current generation counts.
+func (c *Copy) forgetOlder(change func(*header)) error {
+	err := c.note(func(h *header) {
+		change(h)
+		h.Generation = c.intent.current
+	})
+	if err == nil {
+		c.intent.forget()
+	}
+	return err
+}
