@@ -39,6 +39,9 @@ func fits(size int64, blockSize uint32) error {
 		return fmt.Errorf("the size is %d bytes, and a disk has at least one block of %d", size, blockSize)
 	case size%int64(blockSize) != 0:
 		unit := int64(blockSize)
+		if size < unit {
+			return fmt.Errorf("the size is %d bytes, and a disk has at least one block of %d", size, unit)
+		}
 		return fmt.Errorf("the size is %d bytes, not a multiple of %d; the nearest are %d and %d", size, unit, size/unit*unit, (size/unit+1)*unit)
 	}
 	return nil
