@@ -96,7 +96,7 @@ func (c *Config) Hash() [32]byte {
 			ro = 1
 		}
 		num(ro)
-		num(uint64(d.BlockSize))
+		num(uint64(d.Block()))
 		blob([]byte(d.Serial))
 		local := uint64(0)
 		if d.Local {
@@ -120,6 +120,9 @@ const (
 	MaxDisks   = 8
 	MaxNICs    = 8
 	MaxCmdline = 2048
+	MaxSerial  = 20 // bytes of a disk's serial number (virtio 5.2.6)
+	// MaxSectors keeps the bytes of a disk within what hosts count in.
+	MaxSectors = 1 << 54
 )
 
 // Validate says what is wrong with the configuration, if anything.
@@ -140,6 +143,45 @@ func (c *Config) Validate() error {
 	case uint64(len(c.Firmware))+uint64(len(c.Kernel))+uint64(len(c.Initrd)) > c.Memory/4*3:
 		return fmt.Errorf("machine: firmware, kernel and initrd (%d bytes) do not fit in %d bytes of memory",
 			len(c.Firmware)+len(c.Kernel)+len(c.Initrd), c.Memory)
+	}
+	for i := range c.Disks {
+		if err := c.Disks[i].validate(); err != nil {
+			return fmt.Errorf("machine: disk %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Block is the size of the smallest access in bytes.
+func (d *DiskConfig) Block() uint32 {
+	if d.BlockSize == 0 {
+		return sectorSize
+	}
+	return d.BlockSize
+}
+
+const sectorSize = 512
+
+func (d *DiskConfig) validate() error {
+	if b := d.Block(); b != 512 && b != 4096 {
+		return fmt.Errorf("blocks of %d bytes; they must have 512 or 4096", b)
+	}
+	if per := uint64(d.Block() / sectorSize); d.Sectors == 0 || d.Sectors > MaxSectors || d.Sectors%per != 0 {
+		return fmt.Errorf("%d sectors; there must be a positive multiple of %d, and at most %d", d.Sectors, per, uint64(MaxSectors))
+	}
+	return CheckSerial(d.Serial)
+}
+
+// CheckSerial says what is wrong with a disk's serial number, if anything.
+// Guests make names of files of it.
+func CheckSerial(s string) error {
+	if len(s) > MaxSerial {
+		return fmt.Errorf("the serial number %q has %d bytes; at most %d are possible", s, len(s), MaxSerial)
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '-' && c != '_' && c != '.' {
+			return fmt.Errorf("the serial number %q has a %q in it; letters, digits, dots, dashes and underscores are possible", s, c)
+		}
 	}
 	return nil
 }

@@ -52,6 +52,22 @@ const (
 	DiskZero    DiskOp = 5
 )
 
+func (op DiskOp) String() string {
+	switch op {
+	case DiskRead:
+		return "read"
+	case DiskWrite:
+		return "write"
+	case DiskFlush:
+		return "flush"
+	case DiskDiscard:
+		return "discard"
+	case DiskZero:
+		return "zero"
+	}
+	return fmt.Sprintf("DiskOp(%d)", uint8(op))
+}
+
 // Output is one thing that leaves the machine: the one door out (R3).
 //
 // Held outputs (frames, console bytes, the power-off, and what changes a shared
@@ -68,6 +84,7 @@ type Output struct {
 	Sector uint64 // disks: first 512-byte sector
 	// Sectors is how many a discard or zeroing is about.
 	Sectors uint64
+	Unmap   bool   // of a zeroing: the range may be given up
 	Length  uint32 // disk reads and entropy: bytes wanted
 	Offset  uint64 // consoles: offset of Bytes[0] since power-on
 	Bytes   []byte // frame, console bytes or data to write; of a power-off: none, or GuestFailed
@@ -93,10 +110,14 @@ type Mark struct {
 // Add is the mark after one more held output. A console adds once per byte, so
 // that the pair does not depend on how bytes are grouped for delivery.
 func (m Mark) Add(o Output) Mark {
-	var head [32]byte
+	var head [40]byte
 	binary.LittleEndian.PutUint64(head[0:], m.Hash)
 	binary.LittleEndian.PutUint64(head[8:], uint64(o.Pos))
 	head[16], head[17], head[18] = byte(o.Port.Kind), o.Port.Index, byte(o.Op)
+	if o.Unmap {
+		head[19] = 1
+	}
 	binary.LittleEndian.PutUint64(head[24:], o.Sector)
+	binary.LittleEndian.PutUint64(head[32:], o.Sectors)
 	return Mark{Count: m.Count + 1, Hash: xxh3.HashSeed(o.Bytes, xxh3.Hash(head[:]))}
 }

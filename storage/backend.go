@@ -32,6 +32,13 @@ type Backend interface {
 	Close() error
 }
 
+// An Unmapper is a Backend that can also give up a range so that it reads as
+// zeros, as a zeroing with the unmap flag allows (virtio 5.2.6.2). Others are
+// asked to Zero.
+type Unmapper interface {
+	Unmap(off, n int64) error
+}
+
 // ErrFenced is what a Backend answers once a process with a greater fence number
 // has claimed the disk. Nothing of what failed with it was written.
 type ErrFenced struct{ By ft.Fence }

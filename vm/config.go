@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/storage"
 )
 
 // Config is what one replica is made of: the guest's computer, which both
@@ -20,6 +21,8 @@ type Config struct {
 	Machine *machine.Config
 	Disks   []Disk // one for each of Machine.Disks
 	NICs    []NIC  // one for each of Machine.NICs
+	// Openers open disks that are URLs. It may be nil.
+	Openers storage.Openers
 
 	// Arbiter is the directory of the file arbiter. Without one the VM can
 	// only run alone, and nobody keeps it from being powered on twice.
@@ -71,8 +74,26 @@ type Config struct {
 
 // Disk is the host half of a disk.
 type Disk struct {
-	Path     string // raw image
+	Path     string // raw image, block device, or a URL that Config.Openers knows
 	ReadOnly bool
+	// BackupReads: the backup reads a shared disk for itself, and the log
+	// carries completions without data.
+	BackupReads bool
+	// FlushBoth: a flush of a local disk waits for both copies.
+	FlushBoth bool
+}
+
+// supported refuses what this replica cannot do.
+func (d *Disk) supported(index int, guest machine.DiskConfig) error {
+	switch {
+	case guest.Local:
+		return fmt.Errorf("vm: disk %d: mode local is not there yet; put the image where both hosts reach it and write mode: shared", index)
+	case d.BackupReads:
+		return fmt.Errorf("vm: disk %d: reads: backup is not there yet; write reads: primary", index)
+	case d.FlushBoth:
+		return fmt.Errorf("vm: disk %d: flush: both is for local disks; leave it out", index)
+	}
+	return nil
 }
 
 // NIC is the host half of a NIC.
@@ -106,6 +127,11 @@ func (c *Config) validate() error {
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
+	}
+	for i := range c.Disks {
+		if err := c.Disks[i].supported(i, c.Machine.Disks[i]); err != nil {
+			return err
+		}
 	}
 	return c.Machine.Validate()
 }

@@ -24,7 +24,7 @@ const (
 type outlet struct {
 	now     func() int64 // host time in ns
 	nics    []*network.NIC
-	disks   []*storage.Shared
+	disks   []*storage.Disk
 	console *consoleWriter
 
 	mu       sync.Mutex

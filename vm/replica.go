@@ -37,7 +37,7 @@ type Replica struct {
 	arb   arbiter.Arbiter // nil without an arbiter
 	end   *logchan.Endpoint
 	nics  []*network.NIC
-	disks []*storage.Shared
+	disks []*storage.Disk
 
 	ctx    context.Context // ends with Run
 	cancel context.CancelFunc
@@ -149,13 +149,8 @@ func (r *Replica) open() error {
 		r.arb = arb
 	}
 	for i, d := range c.Disks {
-		disk, err := storage.OpenShared(d.Path, uint8(i), d.ReadOnly, r.box.putDisk)
-		if err != nil {
+		if err := r.openDisk(uint8(i), d); err != nil {
 			return err
-		}
-		r.disks = append(r.disks, disk)
-		if disk.Sectors() != c.Machine.Disks[i].Sectors {
-			return fmt.Errorf("vm: %s has %d sectors and the machine's disk %d: it changed since it was looked at", d.Path, disk.Sectors(), c.Machine.Disks[i].Sectors)
 		}
 	}
 	for i, n := range c.NICs {

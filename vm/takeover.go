@@ -1,16 +1,51 @@
 package vm
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/network"
+	"github.com/lockstep-vm/lockstep/storage"
 )
+
+// openDisk opens the host half of disk number index.
+func (r *Replica) openDisk(index uint8, d Disk) error {
+	backend, err := storage.Open(d.Path, d.ReadOnly, r.cfg.Openers)
+	if err != nil {
+		return err
+	}
+	disk := storage.NewDisk(backend, storage.DiskOptions{
+		Index: index, Done: r.box.putDisk,
+		Stopped: func(s storage.Stop) { r.box.do(func() { r.diskStopped(s) }) },
+	})
+	r.disks = append(r.disks, disk)
+	guest := &r.cfg.Machine.Disks[index]
+	switch {
+	case disk.Sectors() != guest.Sectors:
+		return fmt.Errorf("vm: %s has %d sectors and the machine's disk %d: it changed since it was looked at", d.Path, disk.Sectors(), guest.Sectors)
+	case disk.BlockSize() > guest.Block():
+		return fmt.Errorf("vm: %s can only be read and written in blocks of %d bytes; write block_size: %d for it in the spec", d.Path, disk.BlockSize(), disk.BlockSize())
+	}
+	return nil
+}
+
+// diskStopped tells of a disk that an error of the host has stopped. A disk that
+// belongs to another process is the end of this replica (R19).
+func (r *Replica) diskStopped(s storage.Stop) {
+	r.event(EventNote, "%v; its requests wait", s)
+	var fenced storage.ErrFenced
+	if errors.As(s, &fenced) && r.proto != nil {
+		r.proto.FencedOff()
+	}
+}
 
 // takeOver makes the disks and the switch's ports this replica's, with its fence
 // number. It waits, visibly, for a disk that another process holds (R19).
 func (r *Replica) takeOver(number ft.Fence) error {
 	for _, d := range r.disks {
-		err := d.Lock(r.ctx, func() {
-			r.box.do(func() { r.event(EventLockWait, "waiting until the other process lets go of a disk") })
+		err := d.Claim(r.ctx, number, func(why string) {
+			r.box.do(func() { r.event(EventLockWait, "waiting until the other process lets go of a disk: %s", why) })
 		})
 		if err != nil {
 			return err
