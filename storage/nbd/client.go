@@ -228,13 +228,18 @@ func (c *Client) Discard(off, n int64) error {
 	if c.info.Flags&SendTrim == 0 {
 		return nil
 	}
-	return c.ranges(CmdTrim, off, n)
+	return c.ranges(CmdTrim, 0, off, n)
 }
 
 // Zero is Backend's; a server without a command for it gets zeros written.
-func (c *Client) Zero(off, n int64) error {
+func (c *Client) Zero(off, n int64) error { return c.zero(FlagNoHole, off, n) }
+
+// Unmap is storage.Unmapper's.
+func (c *Client) Unmap(off, n int64) error { return c.zero(0, off, n) }
+
+func (c *Client) zero(flags uint16, off, n int64) error {
 	if c.info.Flags&SendWriteZeroes != 0 {
-		return c.ranges(CmdWriteZeroes, off, n)
+		return c.ranges(CmdWriteZeroes, flags, off, n)
 	}
 	zeros := make([]byte, min(n, 1<<20))
 	for n > 0 {
@@ -250,10 +255,10 @@ func (c *Client) Zero(off, n int64) error {
 // rangeMost bounds one trim or zeroing: a claim waits for one that is under way.
 const rangeMost = 256 << 20
 
-func (c *Client) ranges(command uint16, off, n int64) error {
+func (c *Client) ranges(command, flags uint16, off, n int64) error {
 	for n > 0 {
 		piece := min(n, rangeMost)
-		if err := c.do(&call{Request: Request{Type: command, Offset: uint64(off), Length: uint32(piece)}}); err != nil {
+		if err := c.do(&call{Request: Request{Type: command, Flags: flags, Offset: uint64(off), Length: uint32(piece)}}); err != nil {
 			return err
 		}
 		off, n = off+piece, n-piece

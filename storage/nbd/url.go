@@ -78,12 +78,6 @@ func ParseURL(s string) (Address, error) {
 	return a, nil
 }
 
-// IsURL says whether s is meant as the URL of an export rather than as a path.
-func IsURL(s string) bool {
-	scheme, _, ok := strings.Cut(s, "://")
-	return ok && (strings.HasPrefix(scheme, "nbd"))
-}
-
 // silence is how long a host may not answer at all before a connection to it
 // counts as lost.
 const silence = 10 * time.Second

@@ -70,28 +70,36 @@ type Server struct {
 }
 
 // Start opens the exports and listens. It serves until Close.
-func Start(cfg Config) (s *Server, err error) {
-	s = &Server{cfg: cfg, exports: map[string]*export{}, conns: map[*conn]bool{}}
-	defer func() {
-		if err != nil {
-			_ = s.Close()
-		}
-	}()
+func Start(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, exports: map[string]*export{}, conns: map[*conn]bool{}}
+	if err := s.open(); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	for _, l := range s.listeners {
+		s.wg.Go(func() { s.accept(l) })
+	}
+	return s, nil
+}
+
+// open opens the exports and the listeners.
+func (s *Server) open() error {
+	cfg := s.cfg
 	if len(cfg.Exports) == 0 && cfg.Cells == nil {
-		return nil, errors.New("store: there is nothing to serve; say --export NAME=FILE")
+		return errors.New("store: there is nothing to serve; say --export NAME=FILE")
 	}
 	if cfg.State != "" {
 		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
-			return nil, fmt.Errorf("store: %w", err)
+			return fmt.Errorf("store: %w", err)
 		}
 	}
 	for _, c := range cfg.Exports {
 		if s.exports[c.Name] != nil {
-			return nil, fmt.Errorf("store: there are two exports named %q", c.Name)
+			return fmt.Errorf("store: there are two exports named %q", c.Name)
 		}
 		e, err := openExport(c, cfg.State)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.exports[c.Name] = e
 		s.order = append(s.order, c.Name)
@@ -102,19 +110,16 @@ func Start(cfg Config) (s *Server, err error) {
 		}
 	}
 	if len(cfg.Listen) == 0 {
-		return nil, errors.New("store: nowhere to listen; say --listen HOST:PORT or unix:PATH")
+		return errors.New("store: nowhere to listen; say --listen HOST:PORT or unix:PATH")
 	}
 	for _, text := range cfg.Listen {
 		l, err := listen(text, cfg.Insecure)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.listeners = append(s.listeners, l)
 	}
-	for _, l := range s.listeners {
-		s.wg.Go(func() { s.accept(l) })
-	}
-	return s, nil
+	return nil
 }
 
 // checkName says whether an export may have this name: it goes into URLs and
