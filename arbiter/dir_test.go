@@ -6,80 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/ft"
 )
 
 func process(b byte) ft.ProcessID { return ft.ProcessID{0: b, 15: b} }
-
-func open(t *testing.T) Arbiter {
-	t.Helper()
-	d, err := Open(filepath.Join(t.TempDir(), "arbiter"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-// DESIGN R16: "one atomic test-and-set ... Asking again is part of the claim
-// and gives the same answer".
-func TestOneWinnerOfManyAndTheSameAnswerAgain(t *testing.T) {
-	d := open(t)
-	for epoch := ft.Epoch(1); epoch <= 20; epoch++ {
-		cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: epoch}
-		var owners [8]ft.ProcessID
-		var wg sync.WaitGroup
-		for i := range owners {
-			wg.Go(func() {
-				var err error
-				if owners[i], err = d.Claim(cell, process(byte(i+1))); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		for i, o := range owners {
-			if o != owners[0] || o == (ft.ProcessID{}) {
-				t.Fatalf("epoch %d: process %d was told %v, process 0 %v", epoch, i, o, owners[0])
-			}
-			if again, err := d.Claim(cell, process(byte(i+1))); err != nil || again != owners[0] {
-				t.Fatalf("epoch %d: asked again: %v, %v; want %v", epoch, again, err, owners[0])
-			}
-		}
-	}
-}
-
-// DESIGN R15: a new run begins "only if the last run is recorded as ended or a
-// person orders it, never by time-out".
-func TestRunBeginsOnlyAfterTheLastHasEnded(t *testing.T) {
-	d := open(t)
-	first, err := d.BeginRun("web", process(1), false)
-	if err != nil || first.Ordinal != 1 {
-		t.Fatalf("first run: %v, %v", first, err)
-	}
-	if again, err := d.BeginRun("web", process(1), false); err != nil || again != first {
-		t.Fatalf("the same process asked again: %v, %v; want %v", again, err, first)
-	}
-	if _, err := d.BeginRun("web", process(2), false); !errors.Is(err, ErrNotEnded) {
-		t.Fatalf("second power-on while the first runs: %v", err)
-	}
-	if err := d.EndRun("web", first); err != nil {
-		t.Fatal(err)
-	}
-	second, err := d.BeginRun("web", process(2), false)
-	if err != nil || second.Ordinal != 2 || second.ID == first.ID {
-		t.Fatalf("run after the end: %v, %v", second, err)
-	}
-	forced, err := d.BeginRun("web", process(3), true)
-	if err != nil || forced.Ordinal != 3 {
-		t.Fatalf("forced run: %v, %v", forced, err)
-	}
-	if _, err := d.BeginRun("../x", process(3), false); err == nil || !strings.Contains(err.Error(), "cannot name a VM") {
-		t.Errorf("a name that leaves the directory: %v", err)
-	}
-}
 
 // DESIGN R16: "A claim is durable before it is answered".
 func TestAnsweredClaimSurvivesCrash(t *testing.T) {

@@ -62,18 +62,20 @@ type process struct {
 // grace is how long a driver whose input has ended may take to leave.
 const grace = time.Second
 
-// Close ends the process and says how it ended if that was not well.
+// Close ends the process and says how it ended, if that was not well, and what
+// it said last on its standard error.
 func (p *process) Close() error {
 	p.once.Do(func() {
 		_ = p.WriteCloser.Close()
 		kill := time.AfterFunc(grace, func() { _ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) })
 		err := p.cmd.Wait()
 		kill.Stop()
-		if err == nil {
-			return
-		}
-		if said := p.words.String(); said != "" {
+		said := p.words.String()
+		switch {
+		case err != nil && said != "":
 			err = fmt.Errorf("%w: %s", err, said)
+		case said != "":
+			err = errors.New(said)
 		}
 		p.how = err
 	})
