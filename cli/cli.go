@@ -37,6 +37,7 @@ type commands struct {
 	Backup   backupCommand   `cmd:"" help:"Be the backup of a VM: wait for its primary, replay, go live when the primary is lost."`
 	Switch   switchCommand   `cmd:"" help:"Run the virtual switch: user-mode network, DHCP, NAT, port forwards."`
 	Image    imageCommand    `cmd:"" help:"Build or show the guest image that the demo uses."`
+	Disk     diskCommand     `cmd:"" help:"Make, show, check and convert disk images."`
 	Replay   replayCommand   `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
 	Snapshot snapshotCommand `cmd:"" help:"Show a snapshot that run --save wrote."`
 	Bench    benchCommand    `cmd:"" help:"Measure on this machine."`

@@ -84,7 +84,7 @@ func checkBelow(ctx context.Context, path string, o Options, r *Report) error {
 		r.problem("%v", err)
 		return nil
 	}
-	defer img.Close()
+	defer func() { _ = img.Close() }()
 	if err := sound(ctx, img.(*qcow2).backing); err != nil {
 		if ctx.Err() != nil {
 			return err

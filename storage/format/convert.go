@@ -92,7 +92,7 @@ func Convert(ctx context.Context, src, dst string, o ConvertOptions) (*Result, e
 	if err != nil {
 		return nil, err
 	}
-	defer img.Close()
+	defer func() { _ = img.Close() }()
 	r := &Result{From: Raw, To: to, Size: img.Size()}
 	if q, ok := img.(*qcow2); ok {
 		r.From = QCOW2
