@@ -330,9 +330,15 @@ func (d *document) arbiter(n *yaml.Node) string {
 	if s == "" {
 		return ""
 	}
+	if socket, ok := strings.CutPrefix(s, "unix:"); ok && socket != "" {
+		return "unix:" + d.path(socket)
+	}
+	if command, ok := strings.CutPrefix(s, "exec:"); ok && strings.TrimSpace(command) != "" {
+		return s
+	}
 	path, ok := strings.CutPrefix(s, "file:")
 	if !ok || path == "" {
-		d.wrong(n, "arbiter is %q; write file:DIRECTORY, on storage that both hosts reach", s)
+		d.wrong(n, "arbiter is %q; write file:DIRECTORY, on storage that both hosts reach, or a driver's exec:COMMAND or unix:PATH", s)
 		return s
 	}
 	path = d.path(path)

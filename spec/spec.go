@@ -40,7 +40,7 @@ type VM struct {
 	Cmdline string
 	Disks   []Disk
 	NICs    []NIC
-	Arbiter string // "file:" and an absolute path; empty if there is none
+	Arbiter string // file:PATH or unix:PATH, the path absolute, or exec:COMMAND; empty if there is none
 
 	Heartbeat time.Duration // how often the logging channel shows life
 	Timeout   time.Duration // silence after which the peer counts as lost

@@ -93,6 +93,19 @@ lag_target: 30ms
 	}
 }
 
+func TestArbiterOfDriver(t *testing.T) {
+	dir := workDir(t)
+	for written, want := range map[string]string{
+		"unix:run/etcd.sock":                            "unix:" + filepath.Join(dir, "run/etcd.sock"),
+		"exec:lockstep-etcd --endpoints https://a:2379": "exec:lockstep-etcd --endpoints https://a:2379",
+	} {
+		v, msg := load(t, dir, "name: web\nkernel: Image\narbiter: "+written+"\n")
+		if msg != "" || v.Arbiter != want {
+			t.Errorf("%s: %q, %s", written, v.Arbiter, msg)
+		}
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	v, msg := load(t, workDir(t), "name: web\nkernel: Image\n")
 	if msg != "" {
@@ -175,7 +188,8 @@ func TestErrors(t *testing.T) {
 		{ok + "nics: [{switch: \"tcp:host\"}]\n", "spec: web.yaml:3: switch is \"tcp:host\"; write unix:PATH or tcp:HOST:PORT"},
 		{ok + "nics: [{switch: unix:s, mac: 01:00:5e:00:00:01}]\n", "spec: web.yaml:3: mac is \"01:00:5e:00:00:01\"; write an address of one station, like 52:54:00:12:34:56, or leave it out"},
 		{ok + "nics:\n- {switch: unix:s, mac: 52:54:00:12:34:56}\n- {switch: unix:s, mac: 52-54-00-12-34-56}\n", "spec: web.yaml:5: two NICs have the address 52:54:00:12:34:56; leave mac out, or give another"},
-		{ok + "arbiter: /srv/shared\n", "spec: web.yaml:3: arbiter is \"/srv/shared\"; write file:DIRECTORY, on storage that both hosts reach"},
+		{ok + "arbiter: /srv/shared\n", "spec: web.yaml:3: arbiter is \"/srv/shared\"; write file:DIRECTORY, on storage that both hosts reach, or a driver's exec:COMMAND or unix:PATH"},
+		{ok + "arbiter: 'exec: '\n", "spec: web.yaml:3: arbiter is \"exec: \"; write file:DIRECTORY, on storage that both hosts reach, or a driver's exec:COMMAND or unix:PATH"},
 		{ok + "arbiter: file:Image\n", "spec: web.yaml:3: arbiter: DIR/Image is no directory"},
 		{ok + "heartbeat: 50\n", "spec: web.yaml:3: heartbeat is \"50\"; write a duration like 50ms or 2s"},
 		{ok + "heartbeat: 1ms\n", "spec: web.yaml:3: heartbeat is 1ms; it must be between 10ms and 1h"},
