@@ -159,6 +159,29 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
+// Work is bounded by the file, so no table is walked twice for one disk.
+func TestSharedL2(t *testing.T) {
+	var m memory
+	w, err := newWriter(&m, 1<<30, None)
+	if err == nil {
+		err = w.cluster(bytes.Repeat([]byte("x"), writeCluster), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = append(m, make([]byte, n-int64(len(m)))...)
+	const l1 = 3 * writeCluster
+	copy(m[l1+8:l1+16], m[l1:])
+	r, err := Check(t.Context(), mustWrite(t, filepath.Join(t.TempDir(), "a.qcow2"), m), CheckOptions{BlockSize: SectorSize})
+	if err != nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "used twice by one disk") {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
 // A hostile image takes no more than a bounded time and memory, and ends in an
 // error at worst.
 func FuzzQCOW2(f *testing.F) {
