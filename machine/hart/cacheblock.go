@@ -6,9 +6,9 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/rv64"
 )
 
-// blockSize is the size of a cache block of Zicbom and Zicboz in bytes. There
+// BlockSize is the size of a cache block of Zicbom and Zicboz in bytes. There
 // are no caches that a guest could see, so it is only what CBO.ZERO clears.
-const blockSize = 64
+const BlockSize = 64
 
 // blockOp executes an operation on the cache block that holds the address in
 // rs1 (CMO spec, chapter 2). A fault has that address, aligned or not, in
@@ -27,7 +27,7 @@ func (h *Hart) blockOp(in *rv64.Inst, pc uint64, i machine.Icount) bool {
 	// Whoever may store may load, in page tables and in PMP. The fault is a
 	// store's in any case, and only A is set.
 	m, fault, ok := h.walk(va, h.DataContext, accessLoad)
-	if ok && !h.ram.Contains(m.gpa&^(blockSize-1), blockSize) {
+	if ok && !h.ram.Contains(m.gpa&^(BlockSize-1), BlockSize) {
 		fault, ok = rv64.StoreAccessFault, false
 	}
 	if !ok {
@@ -58,13 +58,13 @@ func (h *Hart) blockOpEnabled(op rv64.Op) bool {
 
 // zeroBlock is a store of zeros to the whole block. False: it trapped.
 func (h *Hart) zeroBlock(va uint64) bool {
-	first := va &^ (blockSize - 1)
+	first := va &^ (BlockSize - 1)
 	if e := &h.WriteTLB[first>>mem.PageShift&tlbMask]; e.Tag == first&^pageMask|h.DataContext {
 		h.clearBlock(first + e.Delta)
 		return true
 	}
 	m, fault, ok := h.walk(first, h.DataContext, accessStore)
-	if ok && !h.ram.Contains(m.gpa, blockSize) {
+	if ok && !h.ram.Contains(m.gpa, BlockSize) {
 		fault, ok = rv64.StoreAccessFault, false
 	}
 	if !ok {
@@ -72,16 +72,16 @@ func (h *Hart) zeroBlock(va uint64) bool {
 		return false
 	}
 	h.commit(&m)
-	h.beforeWrite(&m, first, blockSize)
+	h.beforeWrite(&m, first, BlockSize)
 	off := uint64(m.gpa - mem.Base)
 	h.clearBlock(h.window.Origin() + off)
-	h.wrote(off, blockSize)
+	h.wrote(off, BlockSize)
 	return true
 }
 
 // clearBlock zeroes the block at an address of the window.
 func (h *Hart) clearBlock(at uint64) {
-	for i := uint64(0); i < blockSize; i += 8 {
+	for i := uint64(0); i < BlockSize; i += 8 {
 		h.window.Put64(at+i, 0)
 	}
 }

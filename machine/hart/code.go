@@ -25,9 +25,13 @@ type block struct {
 	// direct jump, if they lie in the same page. They need no check: the page
 	// is mapped as it was for this block, and is dropped as a whole.
 	next, taken *block
-	// lasting: the block may be found again; one that crosses pages may not.
+	// lasting: the block may be found again.
 	lasting bool
-	start   uint64 // offset in the page
+	// second is the number of the code in the next page that the block's one
+	// instruction reaches into, 0 for all others. Who enters such a block must
+	// find that code there, so nothing remembers the way to it.
+	second uint64
+	start  uint64 // offset in the page
 	// heat counts down the times that the block is interpreted before it is
 	// translated; native is where its translation begins, 0 without.
 	heat   int32
@@ -53,6 +57,8 @@ type codePage struct {
 	// granules are the 64-byte pieces that blocks derive from. A store to
 	// another piece of the page drops nothing.
 	granules uint64
+	// crossing is the newest block that reaches into the next page.
+	crossing *block
 	off      uint64 // of the page in RAM
 	id       uint64 // the number of this code, never used again
 }
@@ -64,10 +70,9 @@ type codeCache struct {
 	// cost is what all blocks and pages take, and limit where they are all
 	// dropped, in units of 16 bytes.
 	cost, limit uint64
-	// crossing is the one block that is not cached: an instruction that lies
-	// in two pages, or any instruction without caches.
-	crossing [1]rv64.Inst
-	single   block
+	// single is the one block without caches, and of what it consists.
+	single block
+	inst   [1]rv64.Inst
 }
 
 // find returns the block at h.PC. Nil: the fetch trapped.
@@ -90,7 +95,7 @@ func (h *Hart) find() *block {
 	} else {
 		low := h.ram.At16(page.off + in)
 		if in == mem.PageSize-2 && rv64.Length(low) == 4 {
-			return h.findCrossing(pc, low)
+			return h.findCrossing(page, pc, low)
 		}
 		b = h.decode(page, in)
 	}
@@ -156,20 +161,30 @@ func (h *Hart) findAfresh(pc uint64) *block {
 	return h.one(uint32(low) | uint32(h.ram.At16(off))<<16)
 }
 
-// findCrossing decodes the instruction at pc whose second half lies in the
-// next page.
-func (h *Hart) findCrossing(pc uint64, low uint16) *block {
-	page := h.fetchPage(pc + 2)
-	if page == nil {
+// findCrossing is the block of the instruction at pc, of a page's last halfword
+// and the next page's first. Nil: the fetch of the second trapped.
+func (h *Hart) findCrossing(page *codePage, pc uint64, low uint16) *block {
+	next := h.fetchPage(pc + 2)
+	if next == nil {
 		return nil
 	}
-	return h.one(uint32(low) | uint32(h.ram.At16(page.off))<<16)
+	b := page.crossing
+	if b == nil || b.second != next.id {
+		in := rv64.Decode(uint32(low) | uint32(h.ram.At16(next.off))<<16)
+		b = h.keepBlock([]rv64.Inst{in}, mem.PageSize-2, 4)
+		b.second = next.id
+		page.crossing = b
+		h.derivesCode(page, 1<<63)
+		h.derivesCode(next, 1)
+	}
+	h.Jumps[pc>>1&jumpMask] = Jump{PC: pc, Code: page.id, Native: h.entryOf(b)}
+	return b
 }
 
 func (h *Hart) one(raw uint32) *block {
 	in := rv64.Decode(raw)
-	h.code.crossing[0] = in
-	h.code.single = newBlock(h.code.crossing[:], uint64(in.Len))
+	h.code.inst[0] = in
+	h.code.single = newBlock(h.code.inst[:], uint64(in.Len))
 	return &h.code.single
 }
 
@@ -197,21 +212,30 @@ func (h *Hart) decode(page *codePage, in uint64) *block {
 			break
 		}
 	}
-	for g := in >> 6; g <= (at-1)>>6; g++ {
-		page.granules |= 1 << g
-	}
-	if len(page.blocks) == 0 {
-		h.watch(page.off>>mem.PageShift, mem.HasCode)
-	}
-	b := new(block)
-	*b = newBlock(h.code.keep(insts[:n]), at-in)
-	b.lasting, b.start = true, in
-	if h.opt.Native != nil {
-		b.heat = h.opt.Threshold
-	}
+	h.derivesCode(page, ^uint64(0)<<(in>>6)&(^uint64(0)>>(63-(at-1)>>6)))
+	b := h.keepBlock(insts[:n], in, at-in)
 	page.blocks = append(page.blocks, b)
 	page.slots[in>>1] = uint16(len(page.blocks))
 	return b
+}
+
+// keepBlock makes a block that lasts, of so many bytes at an offset in its page.
+func (h *Hart) keepBlock(insts []rv64.Inst, start, size uint64) *block {
+	b := new(block)
+	*b = newBlock(h.code.keep(insts), size)
+	b.lasting, b.start = true, start
+	if h.opt.Native != nil {
+		b.heat = h.opt.Threshold
+	}
+	return b
+}
+
+// derivesCode notes that blocks derive from granules of a page.
+func (h *Hart) derivesCode(page *codePage, granules uint64) {
+	if page.granules == 0 {
+		h.watch(page.off>>mem.PageShift, mem.HasCode)
+	}
+	page.granules |= granules
 }
 
 func (c *codeCache) keep(insts []rv64.Inst) []rv64.Inst {
@@ -238,7 +262,7 @@ func (h *Hart) codeWritten(c *codePage, page, off, n uint64) {
 // dropPage forgets the blocks of a page. The codePage itself stays, since
 // fetch entries point to it.
 func (h *Hart) dropPage(c *codePage, page uint64) {
-	if len(c.blocks) == 0 {
+	if c.granules == 0 {
 		return
 	}
 	for i := range h.FetchTLB {

@@ -36,6 +36,10 @@ type Core struct {
 	// mstatus and satp.
 	DataContext, FetchContext uint64
 
+	// Pending are the interrupts that are pending and enabled by mie, wherever
+	// they would be delivered to.
+	Pending uint64
+
 	// FlagsOf are the flags of RISC-V that the six flags of MXCSR stand for.
 	FlagsOf [64]uint8
 
@@ -72,7 +76,7 @@ type Jump struct {
 	PC, Code uint64
 	// Native is where the block's translation begins, or code that leaves.
 	Native uint64
-	block  *block
+	block  *block // nil for one that is to be looked for each time
 }
 
 // offset is where in RAM an entry leads to.

@@ -10,7 +10,8 @@ const (
 	mstatusMask = rv64.StatusSIE | rv64.StatusMIE | rv64.StatusSPIE | rv64.StatusMPIE | rv64.StatusSPP |
 		rv64.StatusMPP | rv64.StatusFS | rv64.StatusMPRV | rv64.StatusSUM | rv64.StatusMXR |
 		rv64.StatusTVM | rv64.StatusTW | rv64.StatusTSR
-	sstatusMask = rv64.StatusSIE | rv64.StatusSPIE | rv64.StatusSPP | rv64.StatusFS | rv64.StatusSUM | rv64.StatusMXR
+	// SstatusMask are the bits of mstatus that sstatus shows and writes.
+	SstatusMask = rv64.StatusSIE | rv64.StatusSPIE | rv64.StatusSPP | rv64.StatusFS | rv64.StatusSUM | rv64.StatusMXR
 	// statusXL: S and U are 64 bits wide, always.
 	statusXL = 2<<32 | 2<<34
 
@@ -19,9 +20,10 @@ const (
 	midelegMask = 1<<rv64.SSIP | 1<<rv64.STIP | 1<<rv64.SEIP
 	mieMask     = midelegMask | 1<<rv64.MSIP | 1<<rv64.MTIP | 1<<rv64.MEIP
 
-	counterMask    = 7 // cycle, time, instret
-	inhibitInstret = 4
-	inhibitMask    = 1 | inhibitInstret
+	counterMask = 7 // cycle, time, instret
+	// InhibitInstret is the bit of mcountinhibit that stops minstret.
+	InhibitInstret = 4
+	inhibitMask    = 1 | InhibitInstret
 	senvcfgMask    = rv64.EnvFIOM | rv64.EnvCBIE | rv64.EnvCBCFE | rv64.EnvCBZE
 	menvcfgMask    = senvcfgMask | rv64.EnvADUE | rv64.EnvSTCE
 
@@ -87,7 +89,7 @@ func (h *Hart) readCSR(c rv64.CSR) (v uint64, ok bool) {
 	case rv64.INSTRET:
 		return h.counter(h.Instret, 2), h.counterOpen(2)
 	case rv64.SSTATUS:
-		return h.readStatus() & (sstatusMask | rv64.StatusUXL | rv64.StatusSD), true
+		return h.readStatus() & (SstatusMask | rv64.StatusUXL | rv64.StatusSD), true
 	case rv64.SIE:
 		return h.Mie & h.Mideleg, true
 	case rv64.STVEC:
@@ -180,7 +182,7 @@ func (h *Hart) writeCSR(c rv64.CSR, v uint64) {
 		h.Fflags, h.Frm = uint8(v)&31, uint8(v>>5)&7
 		h.dirtyFloat()
 	case rv64.SSTATUS:
-		h.writeStatus(h.Mstatus&^uint64(sstatusMask) | v&sstatusMask)
+		h.writeStatus(h.Mstatus&^uint64(SstatusMask) | v&SstatusMask)
 	case rv64.SIE:
 		h.Mie = h.Mie&^h.Mideleg | v&h.Mideleg
 		h.attendInterrupts()

@@ -279,7 +279,7 @@ func (h *Hart) exec(limit machine.Icount) {
 			if next == nil {
 				break chain
 			}
-			if link != nil && (pc^from)>>12 == 0 && next.lasting && b.lasting {
+			if link != nil && (pc^from)>>12 == 0 && next.second == 0 && next.lasting && b.lasting {
 				*link = next
 			}
 			b = next
@@ -290,7 +290,7 @@ func (h *Hart) exec(limit machine.Icount) {
 // lookup returns the block at h.PC. Nil: the fetch trapped.
 func (h *Hart) lookup() *block {
 	e := &h.FetchTLB[h.PC>>12&tlbMask]
-	if j := &h.Jumps[h.PC>>1&jumpMask]; j.PC == h.PC && j.Code == e.Code && e.Tag == h.PC&^uint64(pageMask)|h.FetchContext {
+	if j := &h.Jumps[h.PC>>1&jumpMask]; j.PC == h.PC && j.Code == e.Code && e.Tag == h.PC&^uint64(pageMask)|h.FetchContext && j.block != nil {
 		return j.block
 	}
 	return h.find()

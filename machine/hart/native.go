@@ -29,6 +29,9 @@ type Source struct {
 	Insts []rv64.Inst
 	Start uint64 // offset of the block in its page
 	Bytes uint64 // its length
+	// Second is the number of the code that must be found in the next page; 0
+	// for most blocks, which lie in one page.
+	Second uint64
 	// Far has a bit for each access that does not stay in one page for long.
 	Far uint64
 	// First is the number of the first site; Sites are appended.
@@ -87,7 +90,7 @@ func (h *Hart) translate(b *block) {
 		b.heat = never
 		return
 	}
-	s := Source{Insts: b.insts, Start: b.start, Bytes: b.size, Far: b.far, First: uint32(len(h.sites)), Sites: h.sites}
+	s := Source{Insts: b.insts, Start: b.start, Bytes: b.size, Second: b.second, Far: b.far, First: uint32(len(h.sites)), Sites: h.sites}
 	if !h.opt.Native.Translate(&s) {
 		h.dropCode()
 		return
@@ -121,6 +124,7 @@ func (h *Hart) execNative(b *block, limit machine.Icount) {
 	h.Budget = int64(limit - h.Icount)
 	entry := b.native
 	h.enterFloat()
+	h.Pending = h.mip() & h.Mie
 	if h.Icount >= h.patient {
 		h.patient = h.Icount + patience
 		for i := range h.NearPatience {
@@ -189,7 +193,19 @@ func (h *Hart) execNative(b *block, limit machine.Icount) {
 			} else {
 				h.system(in, pc, h.Icount-1)
 			}
-			return
+			h.Budget = int64(limit - h.Icount)
+			if h.attention || h.Budget == 0 {
+				return
+			}
+			b = h.lookup()
+			if b == nil || b.native == 0 {
+				return
+			}
+			h.leave = false
+			h.Page = h.PC &^ pageMask
+			h.Pending = h.mip() & h.Mie
+			h.enterFloat()
+			entry = b.native
 		default: // SiteBudget
 			return
 		}

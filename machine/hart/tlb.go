@@ -29,16 +29,18 @@ type tlb struct {
 // A translation context is the part of the state that decides, beside the page
 // tables and PMP, what an access may do: address space, then three bits.
 const (
-	contextMXR   = 1
-	contextSUM   = 2
-	contextUser  = 4
+	// ContextMXR, ContextSUM and ContextUser are the three bits.
+	ContextMXR   = 1
+	ContextSUM   = 2
+	ContextUser  = 4
 	contextShift = 3
 	// contextBare is the context of M, without translation, and contextLower
 	// that of lower modes without it: PMP tells them apart. Their space is 1,
 	// so that no tag is 0; those of page tables follow.
 	contextBare  = 1 << contextShift
-	contextLower = contextBare | contextUser
-	contextFirst = 2 << contextShift
+	contextLower = contextBare | ContextUser
+	// ContextFirst is the first context in which page tables translate.
+	ContextFirst = 2 << contextShift
 )
 
 // refreshContext works out the contexts of fetches and of data accesses. It
@@ -50,12 +52,12 @@ func (h *Hart) refreshContext() {
 		priv = h.mpp()
 	}
 	h.DataContext = h.contextOf(priv)
-	if h.DataContext >= contextFirst {
+	if h.DataContext >= ContextFirst {
 		if h.Mstatus&rv64.StatusSUM != 0 {
-			h.DataContext |= contextSUM
+			h.DataContext |= ContextSUM
 		}
 		if h.Mstatus&rv64.StatusMXR != 0 {
-			h.DataContext |= contextMXR
+			h.DataContext |= ContextMXR
 		}
 	}
 }
@@ -72,7 +74,7 @@ func (h *Hart) contextOf(priv uint8) uint64 {
 	}
 	c := h.tlb.space << contextShift
 	if priv == rv64.User {
-		c |= contextUser
+		c |= ContextUser
 	}
 	return c
 }

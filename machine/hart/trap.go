@@ -12,7 +12,7 @@ import (
 // a breakpoint, and zero for an ecall.
 func (h *Hart) trap(cause rv64.Cause, tval uint64) {
 	h.Icount++
-	if h.Mcountinhibit&inhibitInstret == 0 {
+	if h.Mcountinhibit&InhibitInstret == 0 {
 		h.Instret--
 	}
 	h.enter(uint64(cause), tval, h.Medeleg)

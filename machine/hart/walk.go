@@ -67,7 +67,7 @@ type mapping struct {
 //
 // Page tables are read and written as S does, whatever the mode of the access.
 func (h *Hart) walk(va, context uint64, a access) (m mapping, fault rv64.Cause, ok bool) {
-	if context < contextFirst {
+	if context < ContextFirst {
 		m.gpa = machine.GPA(va)
 		return m, a.accessFault(), h.pmp.allows(m.gpa, context == contextBare, a.need())
 	}
@@ -118,10 +118,10 @@ func (h *Hart) walk(va, context uint64, a access) (m mapping, fault rv64.Cause, 
 }
 
 func permitted(pte, context uint64, a access) bool {
-	user := context&contextUser != 0
+	user := context&ContextUser != 0
 	if (pte&pteU != 0) != user {
 		// Supervisor mode may touch user pages as data while SUM is set.
-		if user || a == accessFetch || context&contextSUM == 0 {
+		if user || a == accessFetch || context&ContextSUM == 0 {
 			return false
 		}
 	}
@@ -129,7 +129,7 @@ func permitted(pte, context uint64, a access) bool {
 	case accessFetch:
 		return pte&pteX != 0
 	case accessLoad:
-		return pte&pteR != 0 || pte&pteX != 0 && context&contextMXR != 0
+		return pte&pteR != 0 || pte&pteX != 0 && context&ContextMXR != 0
 	default:
 		return pte&pteW != 0
 	}

@@ -31,6 +31,11 @@ var layout = func() amd64.Layout {
 		JumpNative: int32(unsafe.Offsetof(c.Jumps[0].Native)),
 		TLBDelta:   int32(unsafe.Offsetof(c.ReadTLB[0].Delta)),
 		TLBShift:   4, JumpShift: 5,
+		Priv: at(unsafe.Offsetof(c.Priv)), Pending: at(unsafe.Offsetof(c.Pending)),
+		Mstatus: at(unsafe.Offsetof(c.Mstatus)), Medeleg: at(unsafe.Offsetof(c.Medeleg)), Menvcfg: at(unsafe.Offsetof(c.Menvcfg)),
+		Mcountinhibit: at(unsafe.Offsetof(c.Mcountinhibit)), Instret: at(unsafe.Offsetof(c.Instret)),
+		Stvec: at(unsafe.Offsetof(c.Stvec)), Sscratch: at(unsafe.Offsetof(c.Sscratch)), Sepc: at(unsafe.Offsetof(c.Sepc)),
+		Scause: at(unsafe.Offsetof(c.Scause)), Stval: at(unsafe.Offsetof(c.Stval)),
 	}
 }()
 

@@ -190,6 +190,25 @@ func (a *assembler) movImm32(dst operand, v uint32) {
 	a.i32(int32(v))
 }
 
+// setByte stores a byte, clearByte a zero, and cmpByte compares one.
+func (a *assembler) setByte(dst operand, v byte) {
+	a.op(0, l, []byte{0xc6}, 0, dst, false)
+	a.b(v)
+}
+
+func (a *assembler) clearByte(dst operand) { a.setByte(dst, 0) }
+
+func (a *assembler) cmpByte(x operand, v byte) {
+	a.op(0, l, []byte{0x80}, Reg(aluCMP), x, false)
+	a.b(v)
+}
+
+// testImm sets the flags of x & v.
+func (a *assembler) testImm(w size, x operand, v int32) {
+	a.op(0, w, []byte{0xf7}, 0, x, false)
+	a.i32(v)
+}
+
 func (a *assembler) rexB(w size, r Reg) {
 	if rex := byte(w)<<3 | byte(r>>3); rex != 0 {
 		a.b(0x40 | rex)

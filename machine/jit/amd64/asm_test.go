@@ -122,6 +122,9 @@ func TestInstructions(t *testing.T) {
 					c.is(func() { c.aluImm(op, w, o, v) }, "%s %s, %s", mnemonic, text, immediate(v, w))
 				}
 			}
+			for _, v := range immediates {
+				c.is(func() { c.testImm(w, o, v) }, "test %s, %s", text, immediate(v, w))
+			}
 			for op, mnemonic := range shifts {
 				c.is(func() { c.shiftImm(op, w, o, 3) }, "%s %s, 0x3", mnemonic, text)
 				c.is(func() { c.shiftCL(op, w, o) }, "%s %s, cl", mnemonic, text)
@@ -166,6 +169,9 @@ func TestMoves(t *testing.T) {
 		if o.mem {
 			c.is(func() { c.movImm(o, -5) }, "mov %s, -0x5", o.text(8))
 			c.is(func() { c.movImm32(o, 0x12345678) }, "mov %s, 0x12345678", o.text(4))
+			c.is(func() { c.setByte(o, 0x12) }, "mov %s, 0x12", o.text(1))
+			c.is(func() { c.clearByte(o) }, "mov %s, 0x0", o.text(1))
+			c.is(func() { c.cmpByte(o, 0x12) }, "cmp %s, 0x12", o.text(1))
 			c.is(func() { c.jmpTo(o) }, "jmp %s", o.text(8))
 			c.is(func() { c.op(0, l, []byte{0x0f, 0xae}, 2, o, false) }, "ldmxcsr %s", o.text(4))
 			c.is(func() { c.op(0, l, []byte{0x0f, 0xae}, 3, o, false) }, "stmxcsr %s", o.text(4))

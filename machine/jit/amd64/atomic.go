@@ -18,8 +18,7 @@ func (e *Emitter) atomic(in *rv64.Inst, i int) {
 		e.mov(q, RCX, reg(RAX))
 		e.alu(aluSUB, q, RCX, e.field(e.at.RAM))
 		e.movTo(q, e.field(e.at.Reservation), RCX)
-		e.op(0, l, []byte{0xc6}, 0, e.field(e.at.Reserved), false)
-		e.b(1)
+		e.setByte(e.field(e.at.Reserved), 1)
 		e.fetchOld(RAX, w)
 		e.done(in.Rd, RAX)
 	case rv64.SCW, rv64.SCD:
@@ -41,12 +40,10 @@ func (e *Emitter) fetchOld(dst Reg, w size) {
 }
 
 func (e *Emitter) storeConditional(in *rv64.Inst, w size, n int32, slow *label) {
-	e.op(0, l, []byte{0x80}, Reg(aluCMP), e.field(e.at.Reserved), false)
-	e.b(0)
+	e.cmpByte(e.field(e.at.Reserved), 0)
 	failed := jump(e.jcc(condE))
 	slow.add(e.translate(e.at.WriteTLB, n))
-	e.op(0, l, []byte{0xc6}, 0, e.field(e.at.Reserved), false)
-	e.b(0)
+	e.clearByte(e.field(e.at.Reserved))
 	e.mov(q, RCX, reg(RAX))
 	e.alu(aluSUB, q, RCX, e.field(e.at.RAM))
 	e.alu(aluCMP, q, RCX, e.field(e.at.Reservation))

@@ -18,6 +18,11 @@ type Layout struct {
 	ReadTLB, WriteTLB, FetchTLB, Jumps int32
 	JumpPC, JumpCode, JumpNative       int32
 	TLBDelta, FetchCode                int32
+	Priv, Pending                      int32
+	Mstatus, Medeleg, Menvcfg          int32
+	Mcountinhibit, Instret             int32
+	Stvec, Sscratch, Sepc              int32
+	Scause, Stval                      int32
 	TLBShift, JumpShift                uint8 // log2 of the size of an entry
 }
 
@@ -208,6 +213,9 @@ func (e *Emitter) Block(s *hart.Source, origin int) []byte {
 	e.loop = last.Op >= rv64.BEQ && last.Op <= rv64.JAL && last.Imm == 0
 	s.Entry = uint64(origin)
 
+	if s.Second != 0 {
+		e.guard(s)
+	}
 	e.aluImm(aluSUB, q, reg(budget), int32(len(s.Insts)))
 	e.later(jump(e.jcc(condS)), func() {
 		e.aluImm(aluADD, q, reg(budget), int32(len(s.Insts)))
@@ -248,6 +256,33 @@ func (e *Emitter) Block(s *hart.Source, origin int) []byte {
 	return e.buf
 }
 
+// guard leaves for a block to be looked for unless the code from which this one
+// was made lies in the next page.
+func (e *Emitter) guard(s *hart.Source) {
+	at := &e.at
+	e.mov(q, RAX, e.field(at.Page))
+	e.aluImm(aluADD, q, reg(RAX), pageSize)
+	e.fetchEntry()
+	e.alu(aluOR, q, RAX, e.field(at.FetchContext))
+	e.alu(aluCMP, q, RAX, memIndex(core, RCX, at.FetchTLB))
+	other := jump(e.jcc(condNE))
+	e.movImm(reg(RAX), int64(s.Second))
+	e.alu(aluCMP, q, RAX, memIndex(core, RCX, at.FetchTLB+at.FetchCode))
+	other.add(e.jcc(condNE))
+	e.later(other, func() {
+		e.mov(q, RAX, e.field(at.Page))
+		e.aluImm(aluADD, q, reg(RAX), int32(s.Start))
+		e.aim(e.jmp(), e.miss-e.origin)
+	})
+}
+
+// fetchEntry computes in RCX where the address in RAX has its entry in FetchTLB.
+func (e *Emitter) fetchEntry() {
+	e.mov(l, RCX, reg(RAX))
+	e.shiftImm(shiftSHR, l, reg(RCX), 12-e.at.TLBShift)
+	e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<e.at.TLBShift)
+}
+
 // goTo goes on at an offset from the page, which may lie in another.
 func (e *Emitter) goTo(target int64) {
 	at := -1
@@ -283,9 +318,7 @@ const pageSize = 4096
 // dispatch goes on at the virtual address in RAX if Jumps knows the way.
 func (e *Emitter) dispatch() {
 	at := &e.at
-	e.mov(l, RCX, reg(RAX))
-	e.shiftImm(shiftSHR, l, reg(RCX), 12-at.TLBShift)
-	e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<at.TLBShift)
+	e.fetchEntry()
 	e.mov(q, RDX, reg(RAX))
 	e.aluImm(aluAND, q, reg(RDX), -pageSize)
 	e.alu(aluOR, q, RDX, e.field(at.FetchContext))
@@ -348,11 +381,9 @@ func (e *Emitter) end(in *rv64.Inst, i int) {
 		e.link(in.Rd, next)
 		e.dispatch()
 	default:
-		if e.flags(in, i) {
-			e.goTo(next)
-			return
+		if !e.system(in, i, next) {
+			e.leave(hart.Site{Kind: hart.SiteEnd, Index: uint8(i)})
 		}
-		e.leave(hart.Site{Kind: hart.SiteEnd, Index: uint8(i)})
 	}
 }
 

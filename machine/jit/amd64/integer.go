@@ -144,6 +144,10 @@ func (e *Emitter) inst(in *rv64.Inst, i int) {
 		e.storeMemory(in, i)
 	case rv64.FLW, rv64.FLD, rv64.FSW, rv64.FSD:
 		e.floatMemory(in, i)
+	case rv64.SFENCEVMA, rv64.SINVALVMA, rv64.SFENCEWINVAL, rv64.SFENCEINVALIR:
+		e.fence(i)
+	case rv64.CBOZERO:
+		e.zeroBlock(in, i)
 	default:
 		if in.Op >= rv64.FADDS {
 			e.floatOp(in, i)
