@@ -24,7 +24,7 @@ import (
 // little-endian. It is not compressed.
 const (
 	snapshotMagic   = "LSSN"
-	snapshotVersion = 2
+	snapshotVersion = 3
 	snapshotHeader  = 4 + 4 + 32 + 8
 	snapshotEnd     = 0xffff_ffff
 

@@ -28,7 +28,7 @@ const (
 
 	// FileVersion is the version of the file, apart from the product's and from
 	// that of the State in it.
-	FileVersion = 1
+	FileVersion = 2
 
 	maxFileHeader = 64 << 10
 	maxPiece      = 1 << 20
@@ -126,7 +126,9 @@ func (g *Guest) Fits(c *machine.Config) error {
 		what = fmt.Sprintf("it has %d NICs, not %d", len(g.NICs), len(have.NICs))
 	default:
 		for i, d := range g.Disks {
-			if d != have.Disks[i] {
+			if h := have.Disks[i]; d.Sectors == h.Sectors && d.ReadOnly == h.ReadOnly && d != h {
+				what = fmt.Sprintf("its disk %d has blocks of %d bytes and the serial number %q (local: %v), not %d and %q (%v)", i, d.Block(), d.Serial, d.Local, h.Block(), h.Serial, h.Local)
+			} else if d != h {
 				what = fmt.Sprintf("its disk %d has %d sectors (read-only: %v), not %d (%v)", i, d.Sectors, d.ReadOnly, have.Disks[i].Sectors, have.Disks[i].ReadOnly)
 			}
 		}
@@ -160,6 +162,9 @@ func (h *FileHeader) encode() []byte {
 	for _, d := range g.Disks {
 		e.U64(d.Sectors)
 		e.Bool(d.ReadOnly)
+		e.U32(d.BlockSize)
+		e.Blob([]byte(d.Serial))
+		e.Bool(d.Local)
 	}
 	e.U8(uint8(len(g.NICs)))
 	for _, n := range g.NICs {
@@ -197,7 +202,10 @@ func decodeFileHeader(b []byte) (FileHeader, error) {
 	exact(g.Initrd[:])
 	g.Cmdline = string(d.Blob(machine.MaxCmdline))
 	for range d.U8() {
-		g.Disks = append(g.Disks, machine.DiskConfig{Sectors: d.U64(), ReadOnly: d.Bool()})
+		g.Disks = append(g.Disks, machine.DiskConfig{
+			Sectors: d.U64(), ReadOnly: d.Bool(),
+			BlockSize: d.U32(), Serial: string(d.Blob(machine.MaxSerial)), Local: d.Bool(),
+		})
 	}
 	for range d.U8() {
 		var n machine.NICConfig

@@ -3,6 +3,7 @@ package virtio
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/bus"
@@ -21,29 +22,42 @@ const (
 	blockSegMax  = 126
 	blockSizeMax = 8192
 	sectorSize   = 512
+
+	// How much one discard or zeroing may be about, in sectors: 1 GiB, and
+	// 32 MiB for what a host may have to write.
+	maxDiscardSectors = 1 << 21
+	maxZeroSectors    = 1 << 16
 )
 
 // Block device (5.2).
 const (
 	blockDevice = 2
 
-	blockFeatureSizeMax = 1 << 1
-	blockFeatureSegMax  = 1 << 2
-	blockFeatureRO      = 1 << 5
-	blockFeatureBlkSize = 1 << 6
-	blockFeatureFlush   = 1 << 9
+	blockFeatureSizeMax  = 1 << 1
+	blockFeatureSegMax   = 1 << 2
+	blockFeatureRO       = 1 << 5
+	blockFeatureBlkSize  = 1 << 6
+	blockFeatureFlush    = 1 << 9
+	blockFeatureTopology = 1 << 10
+	blockFeatureDiscard  = 1 << 13
+	blockFeatureZero     = 1 << 14
 
-	blockIn    = 0
-	blockOut   = 1
-	blockFlush = 4
-	blockGetID = 8
+	blockIn      = 0
+	blockOut     = 1
+	blockFlush   = 4
+	blockGetID   = 8
+	blockDiscard = 11
+	blockZero    = 13
+
+	blockRange = 16 // bytes: sector, number of sectors, flags
+	blockUnmap = 1  // flag of a zeroing
 
 	blockHeader = 16 // bytes: type, reserved, sector
-	blockIDSize = 20
+	blockIDSize = machine.MaxSerial
 )
 
-// Block is a virtio block device. Reads, writes and flushes go out as requests
-// and may be completed in any order; everything else is answered at once. The
+// Block is a virtio block device. Reads, writes, flushes, discards and zeroings
+// go out as requests and may be completed in any order; everything else is answered at once. The
 // bytes of a write are copied out when it is kicked, the bytes of a read are
 // copied in when it is completed (the paper's bounce buffers), so a race of the
 // guest with its own disk ends the same way on both replicas.
@@ -52,7 +66,9 @@ type Block struct {
 	out   bus.Emitter
 	index uint8
 	cfg   machine.DiskConfig
-	space [24]byte // configuration space (5.2.4)
+	// perBlock is how many sectors a block has.
+	perBlock uint64
+	space    [60]byte // configuration space (5.2.4)
 
 	nextID  uint64
 	pending []blockRequest // by ascending ID
@@ -64,7 +80,10 @@ type blockRequest struct {
 	op     machine.DiskOp
 	sector uint64
 	length uint32 // bytes to read or write
-	bytes  []byte // to write; emitted, so never changed
+	// sectors and unmap are of a discard or zeroing.
+	sectors uint64
+	unmap   bool
+	bytes   []byte // to write; emitted, so never changed
 
 	// forgotten: the guest reset the device or stopped the queue. The host
 	// still does the request, since a later one to the same blocks may already
@@ -77,16 +96,30 @@ type blockRequest struct {
 // NewBlock is disk number index as it is at power-on.
 func NewBlock(ram *mem.RAM, out bus.Emitter, index uint8, cfg machine.DiskConfig) *Block {
 	b := &Block{out: out, index: index, cfg: cfg, nextID: 1}
-	features := uint64(blockFeatureSizeMax | blockFeatureSegMax | blockFeatureBlkSize)
+	features := uint64(blockFeatureSizeMax | blockFeatureSegMax | blockFeatureBlkSize | blockFeatureTopology)
 	if cfg.ReadOnly {
 		features |= blockFeatureRO
 	} else {
-		features |= blockFeatureFlush
+		features |= blockFeatureFlush | blockFeatureDiscard | blockFeatureZero
 	}
-	binary.LittleEndian.PutUint64(b.space[0:], cfg.Sectors)
-	binary.LittleEndian.PutUint32(b.space[8:], blockSizeMax)
-	binary.LittleEndian.PutUint32(b.space[12:], blockSegMax)
-	binary.LittleEndian.PutUint32(b.space[20:], sectorSize) // after the geometry
+	le, perBlock := binary.LittleEndian, cfg.Block()/sectorSize
+	le.PutUint64(b.space[0:], cfg.Sectors)
+	le.PutUint32(b.space[8:], blockSizeMax)
+	le.PutUint32(b.space[12:], blockSegMax)
+	le.PutUint32(b.space[20:], cfg.Block()) // after the geometry
+	// Topology: hosts do best with aligned pieces of 4096 bytes.
+	const best = 4096
+	b.space[24] = byte(bits.TrailingZeros32(best / cfg.Block()))
+	le.PutUint16(b.space[26:], uint16(best/cfg.Block()))
+	if !cfg.ReadOnly {
+		le.PutUint32(b.space[36:], maxDiscardSectors)
+		le.PutUint32(b.space[40:], 1) // range in a discard
+		le.PutUint32(b.space[44:], best/sectorSize)
+		le.PutUint32(b.space[48:], maxZeroSectors)
+		le.PutUint32(b.space[52:], 1) // range in a zeroing
+		b.space[56] = 1               // a zeroing may unmap
+	}
+	b.perBlock = uint64(perBlock)
 	b.init(ram, b, blockDevice, features, MaxDiskPending)
 	return b
 }
@@ -146,21 +179,64 @@ func (b *Block) start(q *queue, c *chain) bool {
 		b.emit(blockRequest{op: machine.DiskFlush, head: c.head, in: append([]segment(nil), c.in...)})
 	case blockGetID:
 		var id [blockIDSize]byte
-		copy(id[:], fmt.Sprintf("lockstep-disk%d", b.index))
+		if copy(id[:], b.cfg.Serial) == 0 {
+			copy(id[:], fmt.Sprintf("lockstep-disk%d", b.index))
+		}
 		if toRead < blockIDSize {
 			return b.finish(q, c.head, c.in, machine.DiskIOError, nil)
 		}
 		return b.finish(q, c.head, c.in, machine.DiskOK, id[:])
+	case blockDiscard:
+		return b.startRange(q, c, machine.DiskDiscard, blockFeatureDiscard, maxDiscardSectors)
+	case blockZero:
+		return b.startRange(q, c, machine.DiskZero, blockFeatureZero, maxZeroSectors)
 	default:
 		return b.finish(q, c.head, c.in, machine.DiskUnsupported, nil)
 	}
 	return true
 }
 
+// startRange takes a discard or zeroing: one range of at most limit sectors, as
+// the configuration space says. A flag that does not exist, and unmap for a
+// discard, is not supported (5.2.6.2); that comes first, as the driver that
+// keeps to the limits may still ask for what is newer than this device.
+func (b *Block) startRange(q *queue, c *chain, op machine.DiskOp, feature, limit uint64) bool {
+	if !b.has(feature) {
+		return b.finish(q, c.head, c.in, machine.DiskUnsupported, nil)
+	}
+	if c.outLen != blockHeader+blockRange {
+		return b.finish(q, c.head, c.in, machine.DiskIOError, nil)
+	}
+	var p [blockRange]byte
+	if !b.gather(c.out, blockHeader, p[:]) {
+		return false
+	}
+	sector := binary.LittleEndian.Uint64(p[0:])
+	sectors := uint64(binary.LittleEndian.Uint32(p[8:]))
+	flags := binary.LittleEndian.Uint32(p[12:])
+	if flags&^blockUnmap != 0 || op == machine.DiskDiscard && flags != 0 {
+		return b.finish(q, c.head, c.in, machine.DiskUnsupported, nil)
+	}
+	if b.cfg.ReadOnly || sectors > limit || !b.holdsSectors(sector, sectors) {
+		return b.finish(q, c.head, c.in, machine.DiskIOError, nil)
+	}
+	b.emit(blockRequest{
+		op: op, sector: sector, sectors: sectors, unmap: flags != 0,
+		head: c.head, in: append([]segment(nil), c.in...),
+	})
+	return true
+}
+
 // inRange says whether n bytes from sector on are a request that the disk takes.
 func (b *Block) inRange(sector, n uint64) bool {
-	return n != 0 && n%sectorSize == 0 && n <= MaxDiskRequest &&
-		sector <= b.cfg.Sectors && n/sectorSize <= b.cfg.Sectors-sector
+	return n%sectorSize == 0 && n <= MaxDiskRequest && b.holdsSectors(sector, n/sectorSize)
+}
+
+// holdsSectors says whether n sectors from sector on are whole blocks of the
+// disk, at least one of them.
+func (b *Block) holdsSectors(sector, n uint64) bool {
+	return n != 0 && n%b.perBlock == 0 && sector%b.perBlock == 0 &&
+		sector <= b.cfg.Sectors && n <= b.cfg.Sectors-sector
 }
 
 func (b *Block) emit(r blockRequest) {
@@ -173,7 +249,8 @@ func (b *Block) emit(r blockRequest) {
 func (b *Block) output(r *blockRequest) machine.Output {
 	o := machine.Output{
 		Port: machine.Port{Kind: machine.PortDisk, Index: b.index},
-		Op:   r.op, ID: r.id, Sector: r.sector, Bytes: r.bytes,
+		Op:   r.op, ID: r.id, Local: b.cfg.Local,
+		Sector: r.sector, Sectors: r.sectors, Unmap: r.unmap, Bytes: r.bytes,
 	}
 	if r.op == machine.DiskRead {
 		o.Length = r.length
@@ -211,7 +288,8 @@ func (b *Block) Pending(buf []machine.Output) []machine.Output {
 
 // Complete takes the host's answer to a request. Requests may be completed in
 // any order. It may emit: requests that found no place go on, and a driver that
-// did not take BLK_F_FLUSH has each write flushed before it is told (5.2.6.2).
+// did not take BLK_F_FLUSH has each write and zeroing flushed before it is told
+// (5.2.6.2).
 // After an error nothing was changed.
 func (b *Block) Complete(done machine.DiskDone) error {
 	at := -1
@@ -246,7 +324,7 @@ func (b *Block) Complete(done machine.DiskDone) error {
 }
 
 func (b *Block) answer(r *blockRequest, done machine.DiskDone) {
-	if r.op == machine.DiskWrite && done.Status == machine.DiskOK && !b.has(blockFeatureFlush) {
+	if (r.op == machine.DiskWrite || r.op == machine.DiskZero) && done.Status == machine.DiskOK && !b.has(blockFeatureFlush) {
 		b.emit(blockRequest{op: machine.DiskFlush, head: r.head, in: r.in})
 		return
 	}

@@ -139,7 +139,7 @@ func TestBlockAnsweredAtOnce(t *testing.T) {
 		status byte
 	}{
 		{"unknown type", 77, 0, 0, 0, 2},
-		{"discard", 11, 0, 16, 0, 2},
+		{"secure erase", 14, 0, 16, 0, 2},
 		{"read at the end", blockIn, capacity, 0, 512, 1},
 		{"read over the end", blockIn, capacity - 1, 0, 1024, 1},
 		{"read with a sector that wraps", blockIn, 1<<64 - 1, 0, 1024, 1},

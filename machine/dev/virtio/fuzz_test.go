@@ -232,7 +232,7 @@ func FuzzBlock(f *testing.F) {
 			h.Fatalf("%d requests wait", len(p))
 		}
 		for _, o := range append(outs, p...) {
-			n := uint64(o.Length) + uint64(len(o.Bytes))
+			n := uint64(o.Length) + uint64(len(o.Bytes)) + o.Sectors*sectorSize
 			if o.Op != machine.DiskFlush && (n == 0 || n%sectorSize != 0 || o.Sector+n/sectorSize > sectors) {
 				h.Fatalf("request %d: %d bytes at sector %d", o.ID, n, o.Sector)
 			}

@@ -46,7 +46,7 @@ func TestIdentity(t *testing.T) {
 func TestFeatureNegotiation(t *testing.T) {
 	d := newDriver(t, newTestBlock)
 	offered := d.features()
-	want := uint64(featuresCommon | blockFeatureFlush | blockFeatureSegMax | blockFeatureSizeMax | blockFeatureBlkSize)
+	want := uint64(featuresCommon | blockFeatureFlush | blockFeatureSegMax | blockFeatureSizeMax | blockFeatureBlkSize | blockFeatureTopology | blockFeatureDiscard | blockFeatureZero)
 	if offered != want {
 		t.Fatalf("offers %#x, want %#x", offered, want)
 	}

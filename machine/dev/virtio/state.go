@@ -112,6 +112,8 @@ func (b *Block) SaveState(e *snapshot.Encoder) {
 		e.U8(uint8(r.op))
 		e.U64(r.sector)
 		e.U32(r.length)
+		e.U64(r.sectors)
+		e.Bool(r.unmap)
 		e.Blob(r.bytes)
 		e.Bool(r.forgotten)
 		e.U16(r.head)
@@ -137,6 +139,7 @@ func (b *Block) LoadState(d *snapshot.Decoder) error {
 	for ; n > 0 && d.Err() == nil; n-- {
 		r := blockRequest{
 			id: d.U64(), op: machine.DiskOp(d.U8()), sector: d.U64(), length: d.U32(),
+			sectors: d.U64(), unmap: d.Bool(),
 			bytes: d.Blob(MaxDiskRequest), forgotten: d.Bool(), head: d.U16(),
 		}
 		var total uint64
@@ -154,16 +157,26 @@ func (b *Block) LoadState(d *snapshot.Decoder) error {
 // possible checks what start checks, for a request that comes from a snapshot;
 // in is the length of its writable segments.
 func (b *Block) possible(r *blockRequest, in uint64) bool {
+	data := r.sectors == 0 && !r.unmap
 	switch r.op {
 	case machine.DiskRead:
-		return b.inRange(r.sector, uint64(r.length)) && len(r.bytes) == 0 &&
+		return data && b.inRange(r.sector, uint64(r.length)) && len(r.bytes) == 0 &&
 			(r.forgotten || in == uint64(r.length)+1)
 	case machine.DiskWrite:
-		return !b.cfg.ReadOnly && b.inRange(r.sector, uint64(r.length)) && uint64(len(r.bytes)) == uint64(r.length)
+		return data && !b.cfg.ReadOnly && b.inRange(r.sector, uint64(r.length)) && uint64(len(r.bytes)) == uint64(r.length)
 	case machine.DiskFlush:
-		return !b.cfg.ReadOnly && r.sector == 0 && r.length == 0 && len(r.bytes) == 0
+		return data && !b.cfg.ReadOnly && r.sector == 0 && r.length == 0 && len(r.bytes) == 0
+	case machine.DiskDiscard:
+		return b.possibleRange(r, maxDiscardSectors) && !r.unmap
+	case machine.DiskZero:
+		return b.possibleRange(r, maxZeroSectors)
 	}
 	return false
+}
+
+func (b *Block) possibleRange(r *blockRequest, limit uint64) bool {
+	return !b.cfg.ReadOnly && r.sectors <= limit && b.holdsSectors(r.sector, r.sectors) &&
+		r.length == 0 && len(r.bytes) == 0
 }
 
 // SaveState writes the device's State.
