@@ -7,7 +7,10 @@ import (
 )
 
 // Decoder turns bytes back into entries.
-type Decoder struct{ last Point }
+type Decoder struct {
+	last     Point
+	unpacked int // bytes of packed entries
+}
 
 // NewDecoder decodes the entries after start.
 func NewDecoder(start Point) *Decoder { return &Decoder{last: start} }
@@ -16,7 +19,7 @@ func NewDecoder(start Point) *Decoder { return &Decoder{last: start} }
 func (c *Decoder) Last() Point { return c.last }
 
 // Next decodes the first entry in b and returns what follows it. The entry's
-// bytes are part of b, not a copy. Errors wrap ErrMalformed; after one the
+// bytes may be part of b, not a copy. Errors wrap ErrMalformed; after one the
 // decoder has not moved.
 func (c *Decoder) Next(b []byte) (Entry, []byte, error) {
 	f := fields{b: b}
@@ -57,11 +60,28 @@ func (c *Decoder) Next(b []byte) (Entry, []byte, error) {
 		e.Body = DigestCheck{d}
 	case kindArm:
 		e.Body = Arm{Epoch: f.varint()}
+	case kindOwnDone:
+		o := OwnDone{Disk: f.u8(), ID: f.varint()}
+		n := f.varint()
+		if n > MaxDiskData {
+			f.short = true
+		}
+		if o.Length = uint32(n); n > 0 {
+			o.Sum = f.u64()
+		}
+		e.Body = o
+	case kindDiskPacked:
+		disk, id := f.u8(), f.varint()
+		data := f.packed(maxUnpacked - c.unpacked)
+		e.Body = Input{machine.DiskDone{Disk: disk, ID: id, Bytes: data}}
 	default:
 		return Entry{}, b, malformed("entry %d is of unknown kind %d", e.Seq, kind)
 	}
 	if f.short {
 		return Entry{}, b, malformed("entry %d of kind %d ends too early or is over a limit", e.Seq, kind)
+	}
+	if kind == kindDiskPacked {
+		c.unpacked += len(e.Body.(Input).In.(machine.DiskDone).Bytes)
 	}
 	c.last = Point{Seq: e.Seq, Pos: e.Pos}
 	return e, f.b, nil
@@ -74,7 +94,7 @@ func AppendPoint(buf []byte, p Point) []byte {
 }
 
 // DecodeBatch decodes a batch: a point and the entries that follow it, to the
-// end of body. The entries are appended to buf; their bytes are part of body.
+// end of body. The entries are appended to buf; their bytes may be part of body.
 func DecodeBatch(buf []Entry, body []byte) (start Point, entries []Entry, err error) {
 	f := fields{b: body}
 	start = f.point()

@@ -16,8 +16,8 @@ type Entry struct {
 	Body Body
 }
 
-// Body is what an entry says. The set is closed: Input, Marker, Horizon,
-// DigestCheck and Arm.
+// Body is what an entry says. The set is closed: Input, OwnDone, Marker,
+// Horizon, DigestCheck and Arm.
 type Body interface{ body() }
 
 // Input delivers an input to the machine.

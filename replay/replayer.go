@@ -16,6 +16,8 @@ type Replayer struct {
 	last     Point          // the last entry that is done
 	agreed   machine.Icount // where State was last seen to agree with the log's
 	compared Compared
+	own      OwnRequests
+	waiting  bool  // for a request of own
 	err      error // sticks: the machine's State cannot be trusted after it
 }
 
@@ -34,7 +36,8 @@ func (r *Replayer) Compared() Compared { return r.compared }
 // Advance brings the machine nearer to e, the entry after the last one, but
 // not beyond position max, and applies e once its position is reached: an
 // input is delivered, a marker or digest compared. It returns early, with done
-// false, when an output wants attention. After the first error every later
+// false, when an output wants attention, or when a request of this replica's own
+// that e completes is not done (WaitsForOwn). After the first error every later
 // call returns it: *Divergence, or an entry out of order.
 func (r *Replayer) Advance(e Entry, max machine.Icount) (done bool, err error) {
 	if r.err == nil {
@@ -54,12 +57,12 @@ func (r *Replayer) Apply(e Entry) error {
 const maxStuck = 1000
 
 // ApplyUntil is Apply, but not beyond position max; done says whether e was
-// applied.
+// applied, which it is not either while WaitsForOwn.
 func (r *Replayer) ApplyUntil(e Entry, max machine.Icount) (done bool, err error) {
 	for stuck := 0; ; {
 		before := r.m.Icount()
 		done, err := r.Advance(e, max)
-		if done || err != nil || r.m.Icount() >= max {
+		if done || err != nil || r.waiting || r.m.Icount() >= max {
 			return done, err
 		}
 		if stuck++; r.m.Icount() > before {
@@ -71,6 +74,7 @@ func (r *Replayer) ApplyUntil(e Entry, max machine.Icount) (done bool, err error
 }
 
 func (r *Replayer) advance(e Entry, max machine.Icount) (bool, error) {
+	r.waiting = false
 	switch {
 	case e.Seq != r.last.Seq+1:
 		return false, fmt.Errorf("replay: entry %d follows entry %d: the log has a gap", e.Seq, r.last.Seq)
@@ -98,7 +102,11 @@ func (r *Replayer) advance(e Entry, max machine.Icount) (bool, error) {
 	if r.m.Icount() < e.Pos {
 		return false, nil
 	}
-	if err := r.apply(e); err != nil {
+	if own, ok := e.Body.(OwnDone); ok {
+		if done, err := r.applyOwn(e, own); !done || err != nil {
+			return false, err
+		}
+	} else if err := r.apply(e); err != nil {
 		return false, err
 	}
 	r.last = Point{Seq: e.Seq, Pos: e.Pos}
@@ -108,9 +116,7 @@ func (r *Replayer) advance(e Entry, max machine.Icount) (bool, error) {
 func (r *Replayer) apply(e Entry) error {
 	switch b := e.Body.(type) {
 	case Input:
-		if err := r.m.Deliver(b.In); err != nil {
-			return r.differ(e, fmt.Sprintf("the delivery of %T", b.In), "accepted", fmt.Sprintf("refused (%v)", err))
-		}
+		return r.deliver(e, b.In)
 	case Marker:
 		if mark := r.m.Mark(); mark != b.Mark {
 			return r.differ(e, "the output mark", markString(b.Mark), markString(mark))
@@ -128,6 +134,13 @@ func (r *Replayer) apply(e Entry) error {
 	case Horizon, Arm:
 	default:
 		return fmt.Errorf("replay: entry %d has a body of unknown type %T", e.Seq, e.Body)
+	}
+	return nil
+}
+
+func (r *Replayer) deliver(e Entry, in machine.Input) error {
+	if err := r.m.Deliver(in); err != nil {
+		return r.differ(e, fmt.Sprintf("the delivery of %T", in), "accepted", fmt.Sprintf("refused (%v)", err))
 	}
 	return nil
 }

@@ -22,6 +22,8 @@ import (
 //	 8    Horizon       -
 //	 9    DigestCheck   16 bytes
 //	10    Arm           epoch varint
+//	11    OwnDone       disk byte, ID varint, length varint, sum 8 bytes if length is not 0
+//	12    DiskDone      disk byte, ID varint, packed bytes (pack.go); of a read without an error
 //
 // Varints are unsigned LEB128 in their shortest form; other numbers are
 // little-endian.
@@ -36,6 +38,8 @@ const (
 	kindHorizon      = 8
 	kindDigestCheck  = 9
 	kindArm          = 10
+	kindOwnDone      = 11
+	kindDiskPacked   = 12
 )
 
 // Limits of what an entry can carry, in bytes.
@@ -63,7 +67,12 @@ type Point struct {
 
 // Encoder turns entries into bytes. A position is written as its distance to
 // the entry before, a sequence number not at all: entries are consecutive.
-type Encoder struct{ last Point }
+type Encoder struct {
+	last Point
+	// Of the batch at hand: how long it was after the last entry, and how many
+	// bytes its packed entries unpack to.
+	batch, unpacked int
+}
 
 // NewEncoder encodes the entries after start.
 func NewEncoder(start Point) *Encoder { return &Encoder{last: start} }
@@ -82,12 +91,36 @@ func (c *Encoder) Append(buf []byte, e Entry) ([]byte, error) {
 		return buf, fmt.Errorf("replay: entry %d at position %d lies before entry %d at %d", e.Seq, e.Pos, c.last.Seq, c.last.Pos)
 	}
 	delta := uint64(e.Pos - c.last.Pos)
-	out, err := appendBody(buf, e, delta)
-	if err != nil {
-		return buf, err
+	if len(buf) < c.batch { // another batch has begun
+		c.unpacked = 0
 	}
+	out, packed := c.appendPackedRead(buf, e, delta)
+	if !packed {
+		var err error
+		if out, err = appendBody(buf, e, delta); err != nil {
+			return buf, err
+		}
+	}
+	c.batch = len(out)
 	c.last = Point{Seq: e.Seq, Pos: e.Pos}
 	return out, nil
+}
+
+// appendPackedRead appends a completed read with its data packed; false if e is
+// something else, or longer so, or the batch would unpack to too much.
+func (c *Encoder) appendPackedRead(buf []byte, e Entry, delta uint64) ([]byte, bool) {
+	in, _ := e.Body.(Input)
+	done, ok := in.In.(machine.DiskDone)
+	if !ok || done.Status != machine.DiskOK || !packable(done.Bytes) || c.unpacked+len(done.Bytes) > maxUnpacked {
+		return buf, false
+	}
+	out := binary.AppendUvarint(append(buf, kindDiskPacked), delta)
+	out = binary.AppendUvarint(append(out, done.Disk), done.ID)
+	if out, ok = appendPacked(out, done.Bytes); !ok {
+		return buf, false
+	}
+	c.unpacked += len(done.Bytes)
+	return out, true
 }
 
 func appendBody(buf []byte, e Entry, delta uint64) ([]byte, error) {
@@ -104,6 +137,16 @@ func appendBody(buf []byte, e Entry, delta uint64) ([]byte, error) {
 		return append(head(kindDigestCheck), b.Digest[:]...), nil
 	case Arm:
 		return binary.AppendUvarint(head(kindArm), b.Epoch), nil
+	case OwnDone:
+		if b.Length > MaxDiskData || b.Length == 0 && b.Sum != 0 {
+			return nil, fmt.Errorf("replay: entry %d completes a read of %d bytes with sum %x; at most %d bytes are possible", e.Seq, b.Length, b.Sum, MaxDiskData)
+		}
+		buf = binary.AppendUvarint(append(head(kindOwnDone), b.Disk), b.ID)
+		buf = binary.AppendUvarint(buf, uint64(b.Length))
+		if b.Length > 0 {
+			buf = binary.LittleEndian.AppendUint64(buf, b.Sum)
+		}
+		return buf, nil
 	}
 	return nil, fmt.Errorf("replay: entry %d has a body of unknown type %T", e.Seq, e.Body)
 }

@@ -1,0 +1,133 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/klauspost/compress/s2"
+)
+
+// The data of a disk read travels packed where that is shorter:
+//
+//	sectors varint   of the whole, at least 1
+//	runs             zeros varint, literals varint: sectors, in turns, to the
+//	                 end of the data; the last may be zeros alone
+//	method byte      0: the literals as they are, 1: as an S2 block
+//	length varint    bytes that follow
+//	bytes            all literals
+//
+// What a run of zeros costs is two bytes, however long it is: blocks that were
+// never written, and holes, are nearly free. What an Encoder writes may differ
+// between hosts (S2 has several encoders), what a Decoder makes of it does not.
+const (
+	packSector = 512
+	packPlain  = 0
+	packS2     = 1
+
+	// maxUnpacked bounds what a batch may unpack to, in bytes, so that a small
+	// frame never takes much memory.
+	maxUnpacked = 16 << 20
+)
+
+var zeroSector [packSector]byte
+
+// packable says whether data may be packed at all.
+func packable(data []byte) bool {
+	return len(data) > 0 && len(data)%packSector == 0 && len(data) <= MaxDiskData
+}
+
+// appendPacked appends data in its packed form; false, and buf as it was, if
+// that is not shorter than the data.
+func appendPacked(buf, data []byte) ([]byte, bool) {
+	out := binary.AppendUvarint(buf, uint64(len(data)/packSector))
+	var literals []byte
+	for rest := data; len(rest) > 0; {
+		zeros := run(rest, true)
+		out = binary.AppendUvarint(out, uint64(zeros/packSector))
+		if rest = rest[zeros:]; len(rest) == 0 {
+			break
+		}
+		n := run(rest, false)
+		out = binary.AppendUvarint(out, uint64(n/packSector))
+		if n == len(data) {
+			literals = data // nothing to gather
+		} else {
+			literals = append(literals, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	method, body := byte(packPlain), literals
+	if small := s2.Encode(nil, literals); len(literals) > 0 && len(small) < len(literals)-len(literals)/8 {
+		method, body = packS2, small
+	}
+	out = binary.AppendUvarint(append(out, method), uint64(len(body)))
+	if len(out)-len(buf)+len(body) >= len(data) {
+		return buf, false
+	}
+	return append(out, body...), true
+}
+
+// run is how many bytes at the start of data are sectors of zeros, or are not.
+func run(data []byte, zeros bool) int {
+	n := 0
+	for n < len(data) && bytes.Equal(data[n:n+packSector], zeroSector[:]) == zeros {
+		n += packSector
+	}
+	return n
+}
+
+// packed reads what appendPacked has written, if it is at most limit bytes.
+func (f *fields) packed(limit int) []byte {
+	sectors := f.varint()
+	if f.short || sectors == 0 || sectors > MaxDiskData/packSector || int(sectors)*packSector > limit {
+		f.short = true
+		return nil
+	}
+	type piece struct{ at, n uint64 }
+	var literals []piece
+	total := uint64(0)
+	for at := uint64(0); at < sectors && !f.short; {
+		zeros := f.varint()
+		if zeros > sectors-at || zeros == 0 && at > 0 {
+			f.short = true
+			break
+		}
+		if at += zeros; at == sectors {
+			break
+		}
+		n := f.varint()
+		if n == 0 || n > sectors-at {
+			f.short = true
+			break
+		}
+		literals = append(literals, piece{at, n})
+		at, total = at+n, total+n
+	}
+	method := f.u8()
+	body := f.blob(MaxDiskData)
+	plain, ok := unpackLiterals(method, body, int(total)*packSector)
+	if f.short || !ok {
+		f.short = true
+		return nil
+	}
+	data := make([]byte, sectors*packSector)
+	for _, p := range literals {
+		plain = plain[copy(data[p.at*packSector:(p.at+p.n)*packSector], plain):]
+	}
+	return data
+}
+
+// unpackLiterals is exactly size bytes.
+func unpackLiterals(method byte, body []byte, size int) ([]byte, bool) {
+	switch method {
+	case packPlain:
+		return body, len(body) == size
+	case packS2:
+		if n, err := s2.DecodedLen(body); err != nil || n != size || size == 0 {
+			return nil, false
+		}
+		plain, err := s2.Decode(nil, body)
+		return plain, err == nil
+	}
+	return nil, false
+}
