@@ -38,6 +38,7 @@ type commands struct {
 	Switch   switchCommand   `cmd:"" help:"Run the virtual switch: user-mode network, DHCP, NAT, port forwards."`
 	Image    imageCommand    `cmd:"" help:"Build or show the guest image that the demo uses."`
 	Disk     diskCommand     `cmd:"" help:"Make, show, check and convert disk images."`
+	Store    storeCommand    `cmd:"" help:"Run the block store: disks over NBD with fence numbers, and an arbiter beside them."`
 	Replay   replayCommand   `cmd:"" help:"Re-execute a log that run --record wrote, and compare."`
 	Snapshot snapshotCommand `cmd:"" help:"Show a snapshot that run --save wrote."`
 	Bench    benchCommand    `cmd:"" help:"Measure on this machine."`
