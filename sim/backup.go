@@ -11,19 +11,26 @@ import (
 )
 
 // readState takes the whole State in.
-func (p *proc) readState(s *stateOf) {
+func (p *proc) readState(e *end, s *stateOf) {
 	if p.sealed || p.live {
 		return
 	}
 	p.have, p.done, p.known = s.seq, s.seq, s.released
+	load := func() {
+		if err := p.m.Load(bytes.NewReader(s.snapshot)); err != nil {
+			panic("BUG: sim: " + err.Error())
+		}
+		p.hist, p.made, p.flushed = s.history, s.made, s.flushed
+	}
 	p.post(func() {
 		if p.r.State() != ft.Joining {
 			return
 		}
-		if err := p.m.Load(bytes.NewReader(s.snapshot)); err != nil {
-			panic("BUG: sim: " + err.Error())
+		if p.local != nil {
+			p.local.synced(e, s.point, s.blocks, load)
+			return
 		}
-		p.hist = s.history
+		load()
 		p.r.StateLoaded()
 		if p.w.broken(BreakR18UnarmedClaims) {
 			p.r.ArmSeen(p.r.Epoch())
@@ -116,9 +123,19 @@ func (p *proc) replaySlice() {
 func (p *proc) apply(en replay.Entry) bool {
 	switch b := en.Body.(type) {
 	case replay.Input:
+		done, disk := b.In.(machine.DiskDone)
+		if disk && p.local != nil {
+			var ok bool
+			if b.In, ok = p.local.apply(done); !ok {
+				return false
+			}
+		}
 		if err := p.m.Deliver(b.In); err != nil {
 			p.diverged("entry %d: %v", en.Seq, err)
 			return false
+		}
+		if disk && p.local != nil {
+			p.knowsFlushed(en.Pos)
 		}
 	case replay.Marker:
 		if m := p.m.Mark(); m != b.Mark {
@@ -129,6 +146,9 @@ func (p *proc) apply(en replay.Entry) bool {
 		if p.m.Digest() != b.Digest {
 			p.diverged("entry %d: digests differ", en.Seq)
 			return false
+		}
+		if p.local != nil {
+			p.local.startCut(en.Seq)
 		}
 	}
 	return true
@@ -145,6 +165,9 @@ func (p *proc) collectReplayed() {
 		if o.Held() {
 			p.remember(o)
 			p.unsent = append(p.unsent, o)
+		} else if o.Local {
+			p.wrote(o)
+			p.local.start(o)
 		}
 	}
 	for len(p.unsent) > 0 && p.unsent[0].Count <= p.known {
@@ -160,6 +183,9 @@ func (p *proc) goLive() {
 		return // power-on
 	}
 	p.seq = p.done
+	if p.local != nil {
+		p.local.cut = 0
+	}
 	p.w.check.wentLive(p)
 	again := p.unsent
 	again = slices.DeleteFunc(again, func(o machine.Output) bool { return o.Port.Kind == machine.PortDisk })

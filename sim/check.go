@@ -22,6 +22,9 @@ type checker struct {
 	// excused says why nobody may be left: a side died that the protocol
 	// cannot do without.
 	excused string
+	// promised is, for each sector, the newest write that was flushed before
+	// an output that has left.
+	promised [toySectors]uint64
 }
 
 // fail records the first violation.
@@ -44,6 +47,7 @@ func (c *checker) wentLive(p *proc) {
 	c.w.tracef("%v goes live at %d with %d outputs", p, p.m.Icount(), len(p.hist))
 	c.lastLive = p
 	p.liveHist = len(p.hist)
+	c.seesItsDisk(p)
 	for i, id := range c.out {
 		switch {
 		case id == 0:
@@ -68,6 +72,7 @@ func (c *checker) released(p *proc, o machine.Output) {
 		c.fail("%v releases an output %d that contradicts the one that has left", p, o.Count)
 	}
 	c.out[i] = id
+	c.told(p, o)
 	switch l := c.lastLive; {
 	case l == p:
 	case p.liveAt == 0:
@@ -96,11 +101,11 @@ func (c *checker) opened(p *proc) {
 // won: at most one process wins an epoch.
 func (c *checker) won(p *proc, e ft.Epoch) {
 	for _, x := range c.winners {
-		if x.epoch == e && x.by != p.id {
+		if x.run == c.w.run && x.epoch == e && x.by != p.id {
 			c.fail("%v and %v have both won epoch %d", p.id, x.by, e)
 		}
 	}
-	c.winners = append(c.winners, cell{e, p.id})
+	c.winners = append(c.winners, cell{c.w.run, e, p.id})
 }
 
 // ending: a run is recorded as ended only by who has released the power-off.
@@ -122,7 +127,7 @@ func (c *checker) crashed(p *proc) {
 	switch s := p.r.State(); s {
 	case ft.Waiting, ft.Alone, ft.Seeding, ft.Claiming, ft.Fencing:
 		c.excuse(p)
-	case ft.Gated, ft.Protected, ft.Ending:
+	case ft.Gated, ft.Protected, ft.Yielding, ft.Ending:
 		if !armed {
 			c.excuse(p)
 		}
@@ -148,7 +153,7 @@ func (c *checker) atEnd() {
 		if p.dead || p.r == nil || !p.r.Live() {
 			continue
 		}
-		if c.w.now-c.w.client.lastAt > 400 {
+		if c.w.now-max(c.w.client.lastAt, c.w.began) > 400 {
 			s := &p.m.st
 			c.w.tracef("%v at %d, clock %d of %d, timer %d, waiting %v, off %v, %d frames, %d pending; gate %v full %v, %d inputs; switch's port %v, keeps %d",
 				p, s.pos, s.clock.At(s.pos), c.w.hostTime(), s.timer, s.waiting, s.off, len(s.rx), len(s.pending), p.g.Mode(), p.g.Full(), len(p.inputs), c.w.sw.port, len(c.w.sw.kept))

@@ -40,6 +40,50 @@ const (
 	BreakR19FenceLate
 	// BreakR19OneNumber: the winner carries the number of the old primary.
 	BreakR19OneNumber
+	// BreakLocalClaimKeepsCopies: a claim does not take the loser's copy out of
+	// the run record. This and the following are of DESIGN section 7.
+	BreakLocalClaimKeepsCopies
+	// BreakLocalNameBeforeGate: the record names the backup's copy, and only
+	// then the gate is closed.
+	BreakLocalNameBeforeGate
+	// BreakLocalArmUnsynced: a copy is added before it is synchronised.
+	BreakLocalArmUnsynced
+	// BreakLocalStalePowerOn: any copy powers the VM on.
+	BreakLocalStalePowerOn
+	// BreakLocalBackupUnattended: the backup's copy powers it on unattended.
+	BreakLocalBackupUnattended
+	// BreakLocalFlushOwn: with both copies named for power-on, a flush is done
+	// when one is flushed.
+	BreakLocalFlushOwn
+	// BreakLocalNoCatchUp: the backup's copy is named for power-on before it
+	// has what was flushed while it was made.
+	BreakLocalNoCatchUp
+	// BreakLocalOwnMapOnly: a synchronisation copies what the live copy wrote.
+	BreakLocalOwnMapOnly
+	// BreakLocalTheirMapOnly: it copies what the other copy wrote.
+	BreakLocalTheirMapOnly
+	// BreakLocalNoFullCopy: the maps count without a common point.
+	BreakLocalNoFullCopy
+	// BreakLocalSyncedOnce: what the guest writes while a copy is made is not
+	// copied again.
+	BreakLocalSyncedOnce
+	// BreakLocalSyncUnflushed: the common point is taken before the copies are
+	// flushed.
+	BreakLocalSyncUnflushed
+	// BreakLocalIntentLate: a write begins before the map is durable.
+	BreakLocalIntentLate
+	// BreakLocalCutAlone: a block leaves the map when one copy is flushed.
+	BreakLocalCutAlone
+	// BreakLocalCutForgetsPending: it leaves although a write to it is pending.
+	BreakLocalCutForgetsPending
+	// BreakLocalNoHold: the backup does not wait for its own copy.
+	BreakLocalNoHold
+	// BreakLocalErrorIgnored: a failed write counts as done.
+	BreakLocalErrorIgnored
+	// BreakLocalErrorToGuest: a failed write is the guest's.
+	BreakLocalErrorToGuest
+	// BreakLocalPowerOnUnflushed: a run begins with what is not flushed.
+	BreakLocalPowerOnUnflushed
 	numBreaks
 )
 
@@ -48,6 +92,10 @@ var breakNames = [numBreaks]string{
 	"R16 claim taken back", "R17 resume with a winner", "R17 release at reconnect", "R18 arm before gate",
 	"R18 arm out of order", "R18 unarmed claims", "R19 no fence", "R19 no fence at the switch",
 	"R19 fence late", "R19 one number",
+	"claim keeps copies", "name before gate", "arm before sync", "stale power-on", "backup powers on unattended", "flush of one copy",
+	"no catch-up", "only the live copy's map", "only the other copy's map", "no full copy", "synchronised once",
+	"common point unflushed", "intent late", "common point of one", "common point without the pending", "no hold",
+	"error ignored", "error to the guest", "power-on unflushed",
 }
 
 func (b Break) String() string { return breakNames[b] }
@@ -56,9 +104,13 @@ func (b Break) String() string { return breakNames[b] }
 type Config struct {
 	Seed  uint64
 	Break Break
+	Disks Disks
 	// OneFault: nothing goes wrong but one thing, once the VM is protected.
 	// Then somebody must be live at the end, without excuse.
 	OneFault bool
+	// PowerCutAt is a step of the protocol at which, half of the times, both
+	// hosts lose their power.
+	PowerCutAt string
 	// Trace, if not nil, is told everything that happens.
 	Trace func(line string)
 }

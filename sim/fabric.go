@@ -14,13 +14,16 @@ import (
 type arbiter struct {
 	w     *World
 	cells []cell
-	ended bool
-	down  bool
+	// copies is what the run record names.
+	copies ft.Copies
+	ended  bool
+	down   bool
 	// lossy: one answer in this many is lost.
 	lossy int
 }
 
 type cell struct {
+	run   ft.Run
 	epoch ft.Epoch
 	by    ft.ProcessID
 }
@@ -52,17 +55,28 @@ func (a *arbiter) ask(p *proc, question func() func()) {
 	})
 }
 
-func (a *arbiter) testAndSet(e ft.Epoch, by ft.ProcessID) ft.Result {
-	i := slices.IndexFunc(a.cells, func(c cell) bool { return c.epoch == e })
+func (a *arbiter) testAndSet(x ft.Cell, by ft.ProcessID, copies ft.Copies) ft.Result {
+	i := slices.IndexFunc(a.cells, func(c cell) bool { return c.run == x.Run && c.epoch == x.Epoch })
 	if i < 0 {
-		a.w.tracef("arbiter: epoch %d is %v's", e, by)
-		a.cells = append(a.cells, cell{e, by})
+		a.w.tracef("arbiter: epoch %d is %v's", x.Epoch, by)
+		a.cells = append(a.cells, cell{x.Run, x.Epoch, by})
+		if !a.w.broken(BreakLocalClaimKeepsCopies) {
+			a.name(copies)
+		}
 		return ft.Won
 	}
 	if a.cells[i].by == by {
 		return ft.Won
 	}
 	return ft.Lost
+}
+
+// name adds a statement about the copies to the run record.
+func (a *arbiter) name(c ft.Copies) {
+	a.copies = a.copies.Later(c)
+	if a.w.local() {
+		a.w.tracef("arbiter: the record names %+v", a.copies)
+	}
 }
 
 // restart forgets, if the world is broken so.
@@ -207,13 +221,16 @@ func (c *client) init(w *World) {
 }
 
 func (c *client) next() {
+	if c.w.client != c {
+		return // of a run that is over
+	}
 	c.number++
 	c.payload = c.w.rnd.Uint64()
 	c.send()
 }
 
 func (c *client) send() {
-	if c.answered >= c.number {
+	if c.answered >= c.number || c.w.client != c {
 		return
 	}
 	c.w.sw.toGuest(Request(c.number, c.payload))
@@ -228,6 +245,9 @@ func (c *client) send() {
 
 // noise is a frame that is no request.
 func (c *client) noise() {
+	if c.w.client != c {
+		return
+	}
 	c.w.sw.toGuest(words(c.w.rnd.Uint64()))
 	c.w.after(c.w.rnd.Between(20, 90), c.noise)
 }

@@ -64,11 +64,26 @@ func (f *faults) hook(p *proc, name string) {
 		return
 	}
 	f.n++
+	if f.w.cfg.PowerCutAt == name && f.rnd.OneIn(2) {
+		f.powerCut(p.host)
+		return
+	}
 	for _, x := range f.plan {
 		if x.hook && x.at == f.n {
 			f.w.tracef("fault at step %q of %v", name, p)
 			f.strike(x, p)
 			return
+		}
+	}
+}
+
+// powerCut is the end of both hosts.
+func (f *faults) powerCut(h *host) {
+	for _, x := range []*host{h.other(), h} {
+		if x.proc != nil {
+			x.proc.kill(true)
+		} else if !x.down {
+			x.losePower()
 		}
 	}
 }
@@ -85,7 +100,11 @@ func (f *faults) strike(x fault, p *proc) {
 		d = f.rnd.Between(60, 700)
 	}
 	name := ""
-	switch f.rnd.Intn(13) {
+	kinds := 13
+	if w.local() {
+		kinds = 17
+	}
+	switch f.rnd.Intn(kinds) {
 	case 0, 1:
 		name = "kill"
 	case 2:
@@ -106,6 +125,10 @@ func (f *faults) strike(x fault, p *proc) {
 		name = "host cut off"
 	case 12:
 		name = "switch cut"
+	case 13, 14:
+		name = "power cut"
+	case 15, 16:
+		name = "bad copy"
 	}
 	f.done = append(f.done, fmt.Sprintf("%s %v in %s at %d for %d", name, p, p.stateName(), w.now, d))
 	w.tracef("fault: %s", f.done[len(f.done)-1])
@@ -155,6 +178,10 @@ func (f *faults) strike(x fault, p *proc) {
 				})
 			}
 		})
+	case "power cut":
+		f.powerCut(h)
+	case "bad copy":
+		until(func(on bool) { h.copy.failing = on })
 	case "switch cut":
 		until(func(on bool) { h.cutSwitch = on })
 	}

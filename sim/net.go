@@ -16,6 +16,12 @@ type message struct {
 	answer   ft.Answer
 	hello    ft.Hello // in an answer: who answers, and what a backup has received
 
+	// With local disks.
+	copy  label  // kindSyncAsk, kindSyncHave, kindSynced
+	id    uint64 // kindBlock: sector; kindFlushed: request
+	block block
+	seq   replay.Seq // kindFlushedTo, kindCommon
+
 	arrives int
 }
 
@@ -29,11 +35,22 @@ const (
 	kindState
 	kindBye
 	kindFIN
+	kindSyncAsk   // primary: a synchronisation begins
+	kindSyncHave  // backup: what its copy is, and its map
+	kindBlock     // primary: a sector
+	kindSynced    // backup: its copy is complete and flushed
+	kindFlushed   // backup: it has executed a flush
+	kindFlushedTo // backup: its copy is flushed up to an entry
+	kindCommon    // primary: both are
 )
 
 // stateOf is a State in transfer, with what the world knows about its past.
 type stateOf struct {
 	snapshot []byte
+	point    ft.Point
+	blocks   int // that were sent before
+	made     []written
+	flushed  []flushedAt
 	seq      replay.Seq
 	released uint64
 	history  []uint64
@@ -166,9 +183,24 @@ func (e *end) receive(m message) {
 			p.readAck(e, m.ack)
 		}
 	case kindState:
-		p.readState(m.state)
+		p.readState(e, m.state)
 	case kindBye:
 		p.post(p.r.PeerEnded)
+	case kindBlock:
+		p.local.got++
+		p.host.copy.write(m.id, m.block)
+	case kindSyncAsk:
+		p.post(func() { p.local.syncAsked(e, m.copy) })
+	case kindSyncHave:
+		p.post(func() { p.local.syncKnown(e, m.copy) })
+	case kindSynced:
+		p.post(func() { p.local.peerSynced(e, m.copy) })
+	case kindFlushed:
+		p.post(func() { p.local.flushes.Peer(ft.FlushID{ID: m.id}) })
+	case kindFlushedTo:
+		p.post(func() { p.local.flushedTo(e, m.seq) })
+	case kindCommon:
+		p.post(func() { p.local.common(m.seq) })
 	}
 }
 

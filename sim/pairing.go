@@ -61,6 +61,7 @@ func (p *proc) answered(e *end, m message) {
 			return
 		}
 		p.dialing, p.peer = 0, e.peer.p
+		p.m = NewToy(p.w.program)
 		p.r = ft.NewBackup(p.config(), m.hello.Epoch, m.hello.Process, e.gen)
 		p.use(e)
 		return
@@ -143,6 +144,18 @@ func (p *proc) act() {
 	if rd.Resume != nil {
 		p.resume(*rd.Resume)
 	}
+	if rd.CatchUp {
+		p.catchUp()
+	}
+	if rd.Name != nil {
+		if p.hook("before naming") {
+			return
+		}
+		p.name(*rd.Name)
+		if p.hook("after naming") {
+			return
+		}
+	}
 	if rd.AppendArm != 0 {
 		if p.hook("before arm") {
 			return
@@ -224,6 +237,8 @@ func intentions(rd ft.Ready) string {
 	}
 	add(rd.Seed != nil, "seed")
 	add(rd.Resume != nil, "resume")
+	add(rd.CatchUp, "catch up")
+	add(rd.Name != nil, "name")
 	add(rd.AppendArm != 0, "arm")
 	add(rd.Drop, "drop")
 	add(rd.Dial, "dial")
@@ -276,9 +291,15 @@ func (p *proc) obey(o ft.GateOrder, rd ft.Ready) {
 
 func (p *proc) claim(c ft.Claim) {
 	w := p.w
+	if p.local != nil && p.local.c.stableLabel.Gen != c.Copies.Gen {
+		// The image is marked before the record is asked.
+		p.local.c.label.Gen = c.Copies.Gen
+		p.local.keepMap(func() { p.later(func() { p.claim(c) }) })
+		return
+	}
 	answered := false
 	w.arbiter.ask(p, func() func() {
-		res := w.arbiter.testAndSet(c.Cell.Epoch, c.By)
+		res := w.arbiter.testAndSet(c.Cell, c.By, c.Copies)
 		return func() {
 			answered = true
 			if res == ft.Won && p.r.State() == ft.Claiming {
@@ -361,7 +382,11 @@ func (p *proc) number(n ft.Fence) ft.Fence {
 func (p *proc) endRun() {
 	w := p.w
 	answered := false
+	run := w.run
 	w.arbiter.ask(p, func() func() {
+		if w.run != run {
+			return func() {}
+		}
 		w.check.ending(p)
 		w.arbiter.ended = true
 		return func() { answered = true; p.r.RunEnded(true) }

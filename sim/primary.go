@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
@@ -12,7 +13,7 @@ import (
 // clock, inputs, digest, one flush (DESIGN section 9).
 func (p *proc) runSlice() {
 	p.slices++
-	if p.r.Running() && !p.g.Full() {
+	if p.r.Running() && !p.g.Full() && (p.local == nil || !p.local.held) {
 		until := p.m.Icount() + perSlice
 		for p.m.Icount() < until {
 			exit := p.m.Run(until)
@@ -31,9 +32,18 @@ func (p *proc) runSlice() {
 		p.request(o)
 	}
 	p.requests = p.requests[:0]
+	if p.local != nil {
+		p.w.check.seesItsDisk(p)
+		if p.local.syncSlice() {
+			return
+		}
+	}
 	if p.logging {
 		if p.slices%16 == 0 {
 			p.append(replay.DigestCheck{Digest: p.m.Digest()})
+			if p.local != nil && p.local.cut == 0 && p.r.State() == ft.Protected {
+				p.local.startCut(p.seq)
+			}
 		} else if p.slices%4 == 0 {
 			p.append(replay.Horizon{})
 		}
@@ -49,6 +59,7 @@ func (p *proc) collect() {
 	for _, o := range p.m.Outputs(nil) {
 		if !o.Held() {
 			p.requests = append(p.requests, o)
+			p.wrote(o)
 			continue
 		}
 		p.remember(o)
@@ -95,6 +106,9 @@ func (p *proc) arrive(in input) {
 }
 
 func (p *proc) deliverInputs() {
+	if p.local != nil {
+		p.local.deliverFlushes()
+	}
 	rest := p.inputs[:0]
 	for _, in := range p.inputs {
 		if in.frame != 0 && p.m.RxRoom(nic) == 0 && !p.m.st.off {
@@ -110,6 +124,14 @@ func (p *proc) deliver(in input) {
 	pos := p.m.Icount()
 	if err := p.m.Deliver(in.in); err != nil {
 		return // a completion that was logged before the failover, or the toy is off
+	}
+	if done, ok := in.in.(machine.DiskDone); ok && p.local != nil {
+		if done.Status != machine.DiskOK {
+			p.w.check.fail("%v tells its guest that a disk of two copies has failed", p)
+		}
+		p.local.forget(done.ID)
+		p.knowsFlushed(pos)
+		in.in = machine.DiskDone{ID: done.ID} // the backup reads its own copy
 	}
 	if p.logging {
 		p.seq++
@@ -156,7 +178,25 @@ func (p *proc) request(o machine.Output) {
 		p.w.after(p.w.rnd.Between(1, 5), func() { p.later(func() { p.arrive(input{in: machine.Entropy{Bytes: b}}) }) })
 		return
 	}
+	if o.Local {
+		p.local.start(o)
+		return
+	}
 	p.w.disk.submit(p, p.number(p.r.Number()), o)
+}
+
+// wrote remembers a write to a local disk.
+func (p *proc) wrote(o machine.Output) {
+	if o.Local && o.Op == machine.DiskWrite {
+		p.made = append(p.made, written{o.Sector, blockOf(o.Bytes)})
+	}
+}
+
+// knowsFlushed remembers what the machine takes for flushed.
+func (p *proc) knowsFlushed(pos machine.Icount) {
+	if n := len(p.flushed); n == 0 || p.flushed[n-1].ids != p.m.st.flushID {
+		p.flushed = append(p.flushed, flushedAt{pos, p.m.st.flushID})
+	}
 }
 
 // readAck is the goroutine that reads acknowledgements and releases what they
@@ -214,13 +254,21 @@ func (p *proc) diskDone(o machine.Output, done machine.DiskDone) {
 
 // powerOff lets the power-off take effect once all earlier writes are done.
 func (p *proc) powerOff() {
-	if p.off && p.writes == 0 {
+	if p.off && p.writes == 0 && (p.local == nil || p.local.busy() == 0) {
 		p.post(p.r.PowerOffReleased)
 	}
 }
 
 // seed starts a pairing: the State as it is now, and the log from here.
 func (p *proc) seed(s ft.Seed) bool {
+	if p.local != nil {
+		p.local.beginSync(s)
+		return false
+	}
+	return p.sendState(s, ft.Point{}, 0)
+}
+
+func (p *proc) sendState(s ft.Seed, point ft.Point, blocks int) bool {
 	w, e := p.w, p.conn
 	p.collect() // outputs of this position belong to what is sent
 	p.mark()
@@ -233,7 +281,7 @@ func (p *proc) seed(s ft.Seed) bool {
 	if err := p.m.Save(&b); err != nil {
 		panic("BUG: sim: " + err.Error())
 	}
-	e.send(message{kind: kindState, state: &stateOf{snapshot: b.Bytes(), seq: p.seq, released: p.g.Released(), history: p.hist[:len(p.hist):len(p.hist)]}})
+	e.send(message{kind: kindState, state: &stateOf{snapshot: b.Bytes(), point: point, blocks: blocks, made: slices.Clip(p.made), flushed: slices.Clip(p.flushed), seq: p.seq, released: p.g.Released(), history: p.hist[:len(p.hist):len(p.hist)]}})
 	// A State is large: what follows it waits.
 	e.peer.in.last += w.rnd.Between(0, 60)
 	if p.hook("seed") {
@@ -245,6 +293,9 @@ func (p *proc) seed(s ft.Seed) bool {
 
 func (p *proc) resume(rs ft.Resume) {
 	if !p.live {
+		if p.local != nil {
+			p.local.again()
+		}
 		return
 	}
 	p.g.Connection(rs.Epoch, rs.Gen)

@@ -61,6 +61,11 @@ type proc struct {
 	speed    int              // instructions in one slice
 	endFixed bool
 
+	// With local disks.
+	local   *localDisk
+	made    []written   // of the machine, in this run
+	flushed []flushedAt // what it knew to be flushed, and since when
+
 	// Taken back to, when R16 is broken on purpose.
 	saved    *ft.Replica
 	savedGen uint64
@@ -93,19 +98,32 @@ func (w *World) newProc(h *host) *proc {
 	h.proc = p
 	p.m = NewToy(w.program)
 	p.g = ft.NewGate(gateOutputs, gateBytes)
+	if w.local() {
+		p.openCopy()
+	}
 	w.after(w.rnd.Intn(slice), p.loop)
 	w.after(w.rnd.Intn(tick), p.tickLoop)
 	return p
 }
 
 func (p *proc) config() ft.Config {
-	return ft.Config{VM: "toy", Run: p.w.run, Self: p.id, Backup: true, Timeout: timeout, DialEvery: 2, AskEvery: 2}
+	c := ft.Config{VM: "toy", Run: p.w.run, Self: p.id, Backup: true, Timeout: timeout, DialEvery: 2, AskEvery: 2}
+	if p.w.local() {
+		c.Copy = p.host.copy.label.ID
+	}
+	if p.w.cfg.Disks == DisksLocalBoth {
+		c.Flush = ft.FlushBoth
+	}
+	return c
 }
 
 // startPrimary powers the VM on: the claim of epoch 0 is won, no fence stands.
 func (w *World) startPrimary(h *host) {
 	p := w.newProc(h)
-	w.arbiter.testAndSet(0, p.id)
+	if w.local() {
+		p.m.boot(w.base, uint64(w.run.Ordinal)<<32|1)
+	}
+	w.arbiter.testAndSet(ft.Cell{Run: w.run}, p.id, ft.Copies{})
 	p.r = ft.NewPrimary(p.config())
 	w.sw.attach(p, p.r.Number())
 	w.check.wentLive(p)
@@ -247,22 +265,21 @@ func (p *proc) gone() {
 func (p *proc) kill(withHost bool) {
 	p.w.check.crashed(p)
 	p.w.tracef("%v is killed in %s (host too: %v)", p, p.stateName(), withHost)
-	p.host.down = withHost
+	if p.local != nil {
+		p.local.crash()
+	}
 	for _, e := range p.ends() {
 		e.peer.lose()
 		if !withHost {
 			e.close()
 		}
 	}
+	if withHost {
+		p.host.down = true
+	}
 	p.gone()
 	if withHost {
-		h := p.host
-		p.w.after(p.w.rnd.Between(100, 900), func() {
-			if h.down {
-				h.down = false
-				p.w.respawn(h)
-			}
-		})
+		p.host.losePower()
 	}
 }
 

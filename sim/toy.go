@@ -23,6 +23,8 @@ type ToyConfig struct {
 	// PowerOffAfter powers the toy off once it has served so many requests; 0
 	// is never.
 	PowerOffAfter uint64
+	// LocalDisk: what it writes to its disk is no output.
+	LocalDisk bool
 }
 
 // Toy is a small deterministic computer: it executes pseudo-random instructions
@@ -60,6 +62,8 @@ type toyState struct {
 	nextID  uint64
 	pending []machine.Output // disk and entropy requests, oldest first
 	written [toySectors]uint64
+	writeID [toySectors]uint64 // of the request that wrote it
+	flushID [toySectors]uint64 // writeID at the last flush
 	corrupt uint64
 
 	conOut     uint64
@@ -79,6 +83,15 @@ func NewToy(cfg ToyConfig) *Toy {
 	t.st.clock = machine.Clock{Mul: 1 << 32}
 	t.st.nextID = 1
 	return t
+}
+
+// boot is a power-on from a disk that holds these blocks. Ids of requests start
+// at id.
+func (t *Toy) boot(disk [toySectors]block, id uint64) {
+	for i, b := range disk {
+		t.st.written[i], t.st.writeID[i], t.st.flushID[i] = b.value, b.id, b.id
+	}
+	t.st.nextID, t.was = id, t.st.written
 }
 
 // Icount is the current position.
@@ -272,12 +285,11 @@ func (t *Toy) request(op machine.DiskOp, sector, value uint64) machine.Exit {
 			return machine.Reached
 		}
 	}
-	o := machine.Output{Pos: s.pos, Port: machine.Port{Kind: machine.PortDisk}, Op: op, ID: s.nextID, Sector: sector}
+	o := machine.Output{Pos: s.pos, Port: machine.Port{Kind: machine.PortDisk}, Op: op, ID: s.nextID, Local: t.cfg.LocalDisk, Sector: sector}
 	s.nextID++
 	switch op {
 	case machine.DiskWrite:
-		o.Bytes = make([]byte, 512)
-		binary.LittleEndian.PutUint64(o.Bytes, value)
+		o.Bytes = block{id: o.ID, value: value}.bytes()
 	case machine.DiskRead:
 		o.Length = 512
 	}
@@ -384,7 +396,9 @@ func (t *Toy) complete(in machine.DiskDone) bool {
 	}
 	switch p.Op {
 	case machine.DiskWrite:
-		s.written[p.Sector] = binary.LittleEndian.Uint64(p.Bytes)
+		s.written[p.Sector], s.writeID[p.Sector] = binary.LittleEndian.Uint64(p.Bytes), p.ID
+	case machine.DiskFlush:
+		s.flushID = s.writeID // nothing else is pending at a flush
 	case machine.DiskRead:
 		v := binary.LittleEndian.Uint64(in.Bytes)
 		if v != s.written[p.Sector] {

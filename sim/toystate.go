@@ -12,7 +12,7 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/snapshot"
 )
 
-const toyStateName = "toy state 1"
+const toyStateName = "toy state 2"
 
 // encode writes the whole State in its one encoding.
 func (t *Toy) encode(e *snapshot.Encoder) {
@@ -59,6 +59,10 @@ func (t *Toy) encode(e *snapshot.Encoder) {
 	for _, w := range s.written {
 		e.U64(w)
 	}
+	for i := range s.writeID {
+		e.U64(s.writeID[i])
+		e.U64(s.flushID[i])
+	}
 	e.U64(s.corrupt)
 	e.U64(s.conOut)
 	e.Blob(s.conTail)
@@ -98,6 +102,7 @@ func (t *Toy) decode(d *snapshot.Decoder) (toyState, error) {
 	}
 	for ; n > 0 && d.Err() == nil; n-- {
 		p := machine.Output{Port: machine.Port{Kind: machine.PortKind(d.U8())}, Op: machine.DiskOp(d.U8())}
+		p.Local = t.cfg.LocalDisk && p.Port.Kind == machine.PortDisk
 		p.Pos, p.Count, p.ID, p.Sector = machine.Icount(d.U64()), d.U64(), d.U64(), d.U64()
 		p.Length, p.Bytes = d.U32(), d.Blob(512)
 		if p.Sector >= toySectors || p.Length > 512 || p.Op == machine.DiskWrite && len(p.Bytes) != 512 {
@@ -107,6 +112,9 @@ func (t *Toy) decode(d *snapshot.Decoder) (toyState, error) {
 	}
 	for i := range s.written {
 		s.written[i] = d.U64()
+	}
+	for i := range s.writeID {
+		s.writeID[i], s.flushID[i] = d.U64(), d.U64()
 	}
 	s.corrupt = d.U64()
 	s.conOut, s.conTail = d.U64(), d.Blob(machine.ConsoleTailSize)

@@ -24,10 +24,18 @@ type World struct {
 	arbiter arbiter
 	sw      ethernet
 	disk    disk
-	client  client
+	client  *client
 	faults  faults
 
 	check checker
+
+	// With local disks.
+	base     [toySectors]block // what the disk held when this run began
+	runs     int               // so far
+	began    int               // when the last one did
+	idle     int               // looks of the operator at a VM without a process
+	refusals int               // power-ons that the rules refused
+	partial  int               // synchronisations of a part of the disk
 }
 
 // host is one of the two hosts. Cuts are one way each.
@@ -35,6 +43,7 @@ type host struct {
 	w    *World
 	n    int
 	proc *proc // at most one process of the VM at a time
+	copy *localCopy
 	// down: the host itself is dead; nobody answers.
 	down bool
 	// cutTo: what this host sends to the other one is lost.
@@ -59,6 +68,9 @@ type Result struct {
 	Claims    int // that the arbiter granted
 	Excused   bool
 	Ended     bool
+	Runs      int // power-ons; more than one only with local disks
+	Refused   int // power-ons that the rules refused
+	Partial   int // synchronisations of a part
 	Faults    []string
 }
 
@@ -72,12 +84,19 @@ func Run(cfg Config) Result {
 	}
 	w.arbiter.init(w)
 	w.sw.w, w.disk.w, w.check.w = w, w, w
-	w.client.init(w)
 	for i := range w.hosts {
 		w.hosts[i] = &host{w: w, n: i}
 	}
-	w.faults.init(w)
-	w.startPrimary(w.hosts[0])
+	if w.local() {
+		w.initLocal()
+		w.faults.init(w)
+		w.powerOn(w.hosts[0], ft.OrderNone)
+	} else {
+		w.client = &client{}
+		w.client.init(w)
+		w.faults.init(w)
+		w.startPrimary(w.hosts[0])
+	}
 	w.after(w.rnd.Between(1, 60), func() { w.startJoiner(w.hosts[1]) })
 	w.after(faultsEnd, w.heal)
 	for ; w.now < settled && w.check.violation == ""; w.now++ {
@@ -91,7 +110,7 @@ func Run(cfg Config) Result {
 	}
 	w.check.atEnd()
 	r := Result{Seed: cfg.Seed, Violation: w.check.violation, Served: w.client.answered, Failovers: w.check.failovers,
-		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Faults: w.faults.done}
+		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Runs: w.runs, Refused: w.refusals, Partial: w.partial, Faults: w.faults.done}
 	for _, p := range w.procs {
 		if p.r != nil {
 			r.Epoch = max(r.Epoch, p.r.Epoch())
@@ -132,6 +151,9 @@ func (w *World) heal() {
 	w.tracef("heal")
 	w.arbiter.down = false
 	for _, h := range w.hosts {
+		if h.copy != nil {
+			h.copy.failing = false
+		}
 		h.cutTo, h.cutArbiter, h.cutSwitch, h.cutAll, h.down = false, false, false, false, false
 		if h.proc != nil && h.proc.r != nil {
 			h.proc.r.OwnLink(true)

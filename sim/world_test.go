@@ -10,6 +10,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "run the world of this seed alone and print everything that happens in it")
 	firstFlag = flag.Uint64("first", 1, "the first seed")
 	seedsFlag = flag.Int("seeds", 3000, "how many seeds to run")
+	disksFlag = flag.Int("disks", 0, "where the disk of the world of -seed lies (a number of type Disks)")
 	breakFlag = flag.Int("break", 0, "break this rule (a number of type Break) in the world of -seed")
 )
 
@@ -22,7 +23,7 @@ var (
 //	go test ./sim -run TestWorlds -v -seed 4711        one, step by step
 func TestWorlds(t *testing.T) {
 	if *seedFlag != 0 {
-		r := Run(Config{Seed: *seedFlag, Break: Break(*breakFlag), Trace: func(line string) { t.Log(line) }})
+		r := Run(Config{Seed: *seedFlag, Break: Break(*breakFlag), Disks: Disks(*disksFlag), Trace: func(line string) { t.Log(line) }})
 		if r.Violation != "" {
 			t.Errorf("seed %d: %s", r.Seed, r.Violation)
 		}
