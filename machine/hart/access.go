@@ -89,6 +89,11 @@ func (h *Hart) readVirtual(va uint64, size uint8) (uint64, bool) {
 	if va&pageMask+uint64(size) > mem.PageSize {
 		return h.readCrossing(va, size)
 	}
+	if gpa, ok := h.inSuperpage(va, h.DataContext, accessLoad); ok && h.ram.Contains(gpa, uint64(size)) {
+		off := uint64(gpa - mem.Base)
+		h.ReadTLB[va>>mem.PageShift&tlbMask] = h.entry(va, off)
+		return h.readRAM(off, size), true
+	}
 	m, fault, ok := h.walk(va, h.DataContext, accessLoad)
 	if !ok {
 		h.trap(fault, va)
@@ -117,6 +122,7 @@ func (h *Hart) cacheRead(m *mapping, va, off uint64) {
 		return
 	}
 	h.derivesFrom(m, va, accessLoad)
+	h.keepSuperpage(m, va, h.DataContext, accessLoad)
 	h.ReadTLB[va>>mem.PageShift&tlbMask] = h.entry(va, off)
 }
 

@@ -106,16 +106,21 @@ func (h *Hart) find() *block {
 // fetchPage translates pc for a fetch. Nil: it trapped, with tval the address
 // of the part of the instruction that faults.
 func (h *Hart) fetchPage(va uint64) *codePage {
-	e := va >> mem.PageShift & tlbMask
+	e := h.fetchIndex(va)
 	tag := va&^uint64(pageMask) | h.FetchContext
 	if h.FetchTLB[e].Tag == tag {
 		return h.tlb.code[e]
 	}
-	m, off, ok := h.fetch(va)
-	if !ok {
-		return nil
+	gpa, ok := h.inSuperpage(va, h.FetchContext, accessFetch)
+	off := uint64(gpa - mem.Base)
+	if !ok || !h.ram.Contains(gpa, 2) {
+		var m mapping
+		if m, off, ok = h.fetch(va); !ok {
+			return nil
+		}
+		h.derivesFrom(&m, va, accessFetch)
+		h.keepSuperpage(&m, va, h.FetchContext, accessFetch)
 	}
-	h.derivesFrom(&m, va, accessFetch)
 	page := off >> mem.PageShift
 	c := h.code.pages[page]
 	if c == nil {

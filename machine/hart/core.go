@@ -6,7 +6,7 @@ const (
 	// TLBSize is the number of entries in each of ReadTLB, WriteTLB and
 	// FetchTLB, JumpSize in Jumps, NearSize in Near.
 	TLBSize  = 2048
-	JumpSize = 1 << 13
+	JumpSize = 1 << 16
 	NearSize = 512
 
 	tlbMask  = TLBSize - 1
@@ -35,6 +35,9 @@ type Core struct {
 	// The translation contexts of data accesses and fetches, derived from Priv,
 	// mstatus and satp.
 	DataContext, FetchContext uint64
+	// FetchHash spreads address spaces over FetchTLB: processes have much of
+	// their code at the same addresses. It counts in bytes of the table.
+	FetchHash uint64
 
 	// Pending are the interrupts that are pending and enabled by mie, wherever
 	// they would be delivered to.
@@ -69,6 +72,19 @@ type TLBEntry struct{ Tag, Delta uint64 }
 // number of the code decoded from it, which is another whenever code was
 // dropped.
 type FetchEntry struct{ Tag, Code uint64 }
+
+const (
+	// FetchFold is the number of address bits below those that are folded into
+	// the index of FetchTLB, since a kernel and a library are larger than its
+	// pages.
+	FetchFold  = 23
+	fetchShift = 4 // log2 of the size of a FetchEntry
+)
+
+// fetchIndex is where FetchTLB has the page of va.
+func (h *Hart) fetchIndex(va uint64) uint64 {
+	return (va>>mem.PageShift ^ va>>FetchFold ^ h.FetchHash>>fetchShift) & tlbMask
+}
 
 // A Jump remembers the block at a virtual address while certain code lies there,
 // whatever the address space: processes that share code share its jumps.

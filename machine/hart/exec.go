@@ -289,7 +289,7 @@ func (h *Hart) exec(limit machine.Icount) {
 
 // lookup returns the block at h.PC. Nil: the fetch trapped.
 func (h *Hart) lookup() *block {
-	e := &h.FetchTLB[h.PC>>12&tlbMask]
+	e := &h.FetchTLB[h.fetchIndex(h.PC)]
 	if j := &h.Jumps[h.PC>>1&jumpMask]; j.PC == h.PC && j.Code == e.Code && e.Tag == h.PC&^uint64(pageMask)|h.FetchContext && j.block != nil {
 		return j.block
 	}

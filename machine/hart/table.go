@@ -62,12 +62,14 @@ func (h *Hart) tableWritten(t *tablePage, off, n uint64) {
 			continue
 		}
 		t.used[word] &^= hit
-		if t.fetch[word]&hit != 0 {
-			t.fetch[word] &^= hit
+		fetches := t.fetch[word] & hit
+		t.fetch[word] &^= hit
+		if fetches != 0 {
 			h.leave = true
 		}
 		for ; hit != 0; hit &= hit - 1 {
-			h.dropSlot(t, word<<6|uint64(bits.TrailingZeros64(hit)))
+			bit := uint64(bits.TrailingZeros64(hit))
+			h.dropSlot(t, word<<6|bit, fetches>>bit&1 != 0)
 		}
 	}
 	if t.used == ([8]uint64{}) {
@@ -77,10 +79,10 @@ func (h *Hart) tableWritten(t *tablePage, off, n uint64) {
 	}
 }
 
-func (h *Hart) dropSlot(t *tablePage, slot uint64) {
+func (h *Hart) dropSlot(t *tablePage, slot uint64, fetches bool) {
 	if t.mixed {
 		h.dropTranslations()
 		return
 	}
-	h.dropRange(t.base+slot<<slotBits(t.level), slotBits(t.level))
+	h.dropRange(t.base+slot<<slotBits(t.level), slotBits(t.level), fetches)
 }

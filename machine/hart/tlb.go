@@ -20,6 +20,7 @@ type tlb struct {
 	code [TLBSize]*codePage
 	// tables has, per page of RAM, what is known of it as a page table.
 	tables []*tablePage
+	super  superpages
 	// spaces numbers the root page tables seen, by satp without ASID.
 	spaces map[uint64]uint64
 	root   uint64 // the newest, whose number is space
@@ -47,6 +48,7 @@ const (
 // follows every change of Priv, mstatus or satp.
 func (h *Hart) refreshContext() {
 	h.FetchContext = h.contextOf(h.Priv)
+	h.FetchHash = h.FetchContext >> contextShift * 0x9d3 & tlbMask << fetchShift
 	priv := h.Priv
 	if priv == rv64.MachineMode && h.Mstatus&rv64.StatusMPRV != 0 {
 		priv = h.mpp()
@@ -98,19 +100,27 @@ func (h *Hart) dropTranslations() {
 	clear(h.ReadTLB[:])
 	clear(h.WriteTLB[:])
 	clear(h.FetchTLB[:])
+	h.tlb.super = superpages{}
 	h.dropNear()
 	h.leave = true
 }
 
 // dropRange forgets the translations of the 2^bits bytes around va, in every
-// context.
-func (h *Hart) dropRange(va uint64, bits uint) {
+// context; those of fetches only if there may be any.
+func (h *Hart) dropRange(va uint64, bits uint, fetches bool) {
 	h.dropNear()
+	h.dropSuperpages(va, bits)
+	if fetches {
+		for i := range h.FetchTLB {
+			if e := &h.FetchTLB[i]; e.Tag>>bits == va>>bits {
+				e.Tag = 0
+			}
+		}
+	}
 	first, n := va>>mem.PageShift, uint64(1)<<(bits-mem.PageShift)
 	if n > TLBSize {
 		clear(h.ReadTLB[:])
 		clear(h.WriteTLB[:])
-		clear(h.FetchTLB[:])
 		return
 	}
 	va >>= bits
@@ -119,9 +129,6 @@ func (h *Hart) dropRange(va uint64, bits uint) {
 			e.Tag = 0
 		}
 		if e := &h.WriteTLB[i&tlbMask]; e.Tag>>bits == va {
-			e.Tag = 0
-		}
-		if e := &h.FetchTLB[i&tlbMask]; e.Tag>>bits == va {
 			e.Tag = 0
 		}
 	}

@@ -20,7 +20,7 @@ var layout = func() amd64.Layout {
 		PC: at(unsafe.Offsetof(c.PC)), Page: at(unsafe.Offsetof(c.Page)),
 		Budget: at(unsafe.Offsetof(c.Budget)), Site: at(unsafe.Offsetof(c.Site)),
 		Float: at(unsafe.Offsetof(c.Float)), MXCSR: at(unsafe.Offsetof(c.MXCSR)), Entry: at(unsafe.Offsetof(c.Entry)),
-		DataContext: at(unsafe.Offsetof(c.DataContext)), FetchContext: at(unsafe.Offsetof(c.FetchContext)),
+		DataContext: at(unsafe.Offsetof(c.DataContext)), FetchContext: at(unsafe.Offsetof(c.FetchContext)), FetchHash: at(unsafe.Offsetof(c.FetchHash)),
 		Fflags: at(unsafe.Offsetof(c.Fflags)), FlagsOf: at(unsafe.Offsetof(c.FlagsOf)),
 		RAM: at(unsafe.Offsetof(c.RAM)), Reserved: at(unsafe.Offsetof(c.Reserved)), Reservation: at(unsafe.Offsetof(c.Reservation)),
 		ReadTLB: at(unsafe.Offsetof(c.ReadTLB)), WriteTLB: at(unsafe.Offsetof(c.WriteTLB)),

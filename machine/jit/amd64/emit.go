@@ -13,6 +13,7 @@ type Layout struct {
 	PC, Page, Budget, Site             int32
 	Float, MXCSR, Entry                int32
 	DataContext, FetchContext          int32
+	FetchHash                          int32
 	RAM, Reserved, Reservation         int32
 	Near, NearPatience, NearUsed       int32
 	ReadTLB, WriteTLB, FetchTLB, Jumps int32
@@ -276,10 +277,15 @@ func (e *Emitter) guard(s *hart.Source) {
 	})
 }
 
-// fetchEntry computes in RCX where the address in RAX has its entry in FetchTLB.
+// fetchEntry computes in RCX where the address in RAX has its entry in FetchTLB,
+// with RDX as scratch.
 func (e *Emitter) fetchEntry() {
 	e.mov(l, RCX, reg(RAX))
+	e.mov(q, RDX, reg(RAX))
 	e.shiftImm(shiftSHR, l, reg(RCX), 12-e.at.TLBShift)
+	e.shiftImm(shiftSHR, q, reg(RDX), hart.FetchFold-e.at.TLBShift)
+	e.alu(aluXOR, l, RCX, reg(RDX))
+	e.alu(aluXOR, l, RCX, e.field(e.at.FetchHash))
 	e.aluImm(aluAND, l, reg(RCX), (hart.TLBSize-1)<<e.at.TLBShift)
 }
 
