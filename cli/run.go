@@ -107,7 +107,7 @@ func (h *hostFlags) config(path string) (vm.Config, error) {
 		Heartbeat: v.Heartbeat, Timeout: v.Timeout, LagTarget: v.LagTarget,
 	}
 	for _, d := range v.Disks {
-		cfg.Disks = append(cfg.Disks, vm.Disk{Path: d.Path, ReadOnly: d.ReadOnly})
+		cfg.Disks = append(cfg.Disks, vm.Disk{Path: d.Path, ReadOnly: d.ReadOnly, BackupReads: d.BackupReads, FlushBoth: d.FlushBoth})
 	}
 	for _, n := range v.NICs {
 		cfg.NICs = append(cfg.NICs, vm.NIC{Switch: n.Switch})

@@ -110,6 +110,11 @@ func (d *document) together(v *VM, at keys, root *yaml.Node) {
 		if paths[disk.Path] {
 			d.wrong(at["disks"].Content[i], "disk %s is there twice; the guest would write one image through two devices", disk.Path)
 		}
+		if per := uint64(disk.BlockSize); !disk.IsURL() {
+			if size, err := diskSize(disk.Path); err == nil && size%per != 0 {
+				d.wrong(at["disks"].Content[i], "disk %s is %d bytes long, which is no multiple of its block_size %d; make it longer, or write block_size: 512", disk.Path, size, per)
+			}
+		}
 		paths[disk.Path] = true
 	}
 	macs := map[[6]byte]bool{}
@@ -252,36 +257,6 @@ func (d *document) cmdline(n *yaml.Node) string {
 		d.wrong(n, "cmdline has %d bytes; at most %d are possible", len(s), machine.MaxCmdline)
 	}
 	return s
-}
-
-func (d *document) disk(n *yaml.Node) Disk {
-	disk := Disk{Mode: Shared}
-	at := d.mapping(n, "a disk", map[string]func(*yaml.Node){
-		"path": func(n *yaml.Node) {
-			if disk.Path = d.path(d.text(n, "path")); disk.Path == "" {
-				return
-			}
-			if _, err := diskSize(disk.Path); errors.Is(err, os.ErrNotExist) {
-				d.wrong(n, "disk: there is no file %s; make one with: truncate -s 1G %s", disk.Path, disk.Path)
-			} else if err != nil {
-				d.wrong(n, "disk: %v", err)
-			}
-		},
-		"mode": func(n *yaml.Node) {
-			switch m := d.text(n, "mode"); DiskMode(m) {
-			case "", Shared:
-			case "local":
-				d.wrong(n, "disk mode \"local\" comes with a later version; put the image where both hosts reach it and write mode: shared")
-			default:
-				d.wrong(n, "disk mode is %q; the one that there is so far is shared", m)
-			}
-		},
-		"readonly": func(n *yaml.Node) { disk.ReadOnly = d.boolean(n, "readonly") },
-	})
-	if at != nil && at["path"] == nil {
-		d.wrong(n, "a disk needs a path; write {path: data.img}")
-	}
-	return disk
 }
 
 func (d *document) nic(n *yaml.Node) NIC {

@@ -40,24 +40,14 @@ type VM struct {
 	Cmdline string
 	Disks   []Disk
 	NICs    []NIC
+	// SizeOf is the size in bytes of a disk that is a URL. Config needs it if
+	// there is one; Load leaves it nil.
+	SizeOf  func(url string, readOnly bool) (uint64, error)
 	Arbiter string // file:PATH or unix:PATH, the path absolute, or exec:COMMAND; empty if there is none
 
 	Heartbeat time.Duration // how often the logging channel shows life
 	Timeout   time.Duration // silence after which the peer counts as lost
 	LagTarget time.Duration // execution lag over which the primary slows down
-}
-
-// DiskMode says who writes a disk (DESIGN section 7).
-type DiskMode string
-
-// Shared: both replicas reach one image, only the live VM writes it.
-const Shared DiskMode = "shared"
-
-// Disk is a raw image.
-type Disk struct {
-	Path     string
-	Mode     DiskMode
-	ReadOnly bool
 }
 
 // NIC is a network device and the switch that it is plugged into.
@@ -85,11 +75,14 @@ func (v *VM) Config() (*machine.Config, error) {
 		}
 	}
 	for _, d := range v.Disks {
-		size, err := diskSize(d.Path)
+		size, err := v.sizeOf(&d)
 		if err != nil {
 			return nil, fmt.Errorf("spec: %s: disk: %w", v.File, err)
 		}
-		c.Disks = append(c.Disks, machine.DiskConfig{Sectors: size / sectorSize, ReadOnly: d.ReadOnly})
+		c.Disks = append(c.Disks, machine.DiskConfig{
+			Sectors: size / sectorSize, ReadOnly: d.ReadOnly,
+			Serial: d.Serial, BlockSize: d.BlockSize, Local: d.Mode == Local,
+		})
 	}
 	for _, n := range v.NICs {
 		c.NICs = append(c.NICs, machine.NICConfig{MAC: n.MAC})
@@ -107,6 +100,16 @@ func DeriveMAC(name string, index int) [6]byte {
 	mac := [6]byte(sum[:6])
 	mac[0] = mac[0]&^1 | 2 // not a group address, locally administered
 	return mac
+}
+
+func (v *VM) sizeOf(d *Disk) (uint64, error) {
+	switch {
+	case !d.IsURL():
+		return diskSize(d.Path)
+	case v.SizeOf == nil:
+		return 0, fmt.Errorf("%s is a URL, which cannot be opened here; write the path of an image", d.Path)
+	}
+	return v.SizeOf(d.Path, d.ReadOnly)
 }
 
 // sectorSize is the unit of a disk's size, in bytes.

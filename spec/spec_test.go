@@ -61,7 +61,7 @@ firmware: fw.bin
 kernel: Image            # a comment
 initrd: initrd.cpio.gz
 cmdline: console=ttyS0
-disks: [{path: data.img, mode: shared}, {path: `+dir+`/Image, readonly: true}]
+disks: [{path: data.img, mode: shared}, {path: `+dir+`/Image, read_only: true}]
 nics:  [{switch: unix:run/switch.sock}, {switch: "tcp:127.0.0.1:7000", mac: 52:54:00:12:34:56}]
 arbiter: file:arb
 heartbeat: 20ms
@@ -75,7 +75,7 @@ lag_target: 30ms
 		File: filepath.Join(dir, "web.yaml"), Name: "web", Memory: 1 << 30,
 		MMU: machine.Sv48, Firmware: filepath.Join(dir, "fw.bin"),
 		Kernel: filepath.Join(dir, "Image"), Initrd: filepath.Join(dir, "initrd.cpio.gz"), Cmdline: "console=ttyS0",
-		Disks:   []Disk{{filepath.Join(dir, "data.img"), Shared, false}, {filepath.Join(dir, "Image"), Shared, true}},
+		Disks:   []Disk{{Path: filepath.Join(dir, "data.img"), Mode: Shared, BlockSize: 512}, {Path: filepath.Join(dir, "Image"), Mode: Shared, ReadOnly: true, BlockSize: 512}},
 		NICs:    []NIC{{"unix:" + filepath.Join(dir, "run/switch.sock"), DeriveMAC("web", 0)}, {"tcp:127.0.0.1:7000", [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}}},
 		Arbiter: "file:" + filepath.Join(dir, "arb"), Heartbeat: 20 * time.Millisecond, Timeout: time.Second, LagTarget: 30 * time.Millisecond,
 	}
@@ -172,12 +172,21 @@ func TestErrors(t *testing.T) {
 		{ok + "cmdline: " + strings.Repeat("x", 2049) + "\n", "spec: web.yaml:3: cmdline has 2049 bytes; at most 2048 are possible"},
 		{ok + "disks: {path: data.img}\n", "spec: web.yaml:3: disks is a list, like disks: [{...}], not a mapping"},
 		{ok + "disks:\n", "spec: web.yaml:3: disks is a list, like disks: [{...}], not nothing"},
-		{ok + "disks: [data.img]\n", "spec: web.yaml:3: a disk is a mapping with the keys mode, path, readonly, not the text \"data.img\""},
+		{ok + "disks: [data.img]\n", "spec: web.yaml:3: a disk is a mapping with the keys block_size, flush, mode, path, read_only, reads, serial, not the text \"data.img\""},
 		{ok + "disks:\n- mode: shared\n", "spec: web.yaml:4: a disk needs a path; write {path: data.img}"},
-		{ok + "disks:\n- path: data.img\n  mode: local\n", "spec: web.yaml:5: disk mode \"local\" comes with a later version; put the image where both hosts reach it and write mode: shared"},
-		{ok + "disks: [{path: data.img, mode: fast}]\n", "spec: web.yaml:3: disk mode is \"fast\"; the one that there is so far is shared"},
-		{ok + "disks: [{path: data.img, readonly: 1}]\n", "spec: web.yaml:3: readonly is true or false, not a number"},
-		{ok + "disks: [{path: data.img, size: 1G}]\n", "spec: web.yaml:3: unknown key \"size\" in a disk; the keys are mode, path, readonly"},
+		{ok + "disks: [{path: 'nbd://a/b', mode: local}]\n", "spec: web.yaml:3: disk nbd://a/b is a URL; a local disk is an image on each host: write mode: shared, or the path of an image"},
+		{ok + "disks: [{path: data.img, mode: local, reads: backup}]\n", "spec: web.yaml:3: reads is for shared disks; each replica reads its own copy of a local one: leave it out"},
+		{ok + "disks: [{path: data.img, flush: both}]\n", "spec: web.yaml:3: flush is for local disks; a shared one has no second copy: leave it out"},
+		{ok + "disks: [{path: data.img, mode: local, read_only: true, flush: one}]\n", "spec: web.yaml:3: a read-only disk is never flushed; leave flush out"},
+		{ok + "disks: [{path: data.img, reads: both}]\n", "spec: web.yaml:3: reads is \"both\"; write primary or backup"},
+		{ok + "disks: [{path: data.img, mode: local, flush: all}]\n", "spec: web.yaml:3: flush is \"all\"; write one or both"},
+		{ok + "disks: [{path: data.img, block_size: 1024}]\n", "spec: web.yaml:3: block_size is 1024; write 512 or 4096"},
+		{ok + "disks: [{path: data.img, block_size: 4096}]\n", "spec: web.yaml:3: disk DIR/data.img is 1024 bytes long, which is no multiple of its block_size 4096; make it longer, or write block_size: 512"},
+		{ok + "disks: [{path: data.img, serial: a b}]\n", "spec: web.yaml:3: disk: the serial number \"a b\" has a ' ' in it; letters, digits, dots, dashes and underscores are possible"},
+		{ok + "disks: [{path: data.img, serial: abcdefghijklmnopqrstu}]\n", "spec: web.yaml:3: disk: the serial number \"abcdefghijklmnopqrstu\" has 21 bytes; at most 20 are possible"},
+		{ok + "disks: [{path: data.img, mode: fast}]\n", "spec: web.yaml:3: disk mode is \"fast\"; write shared or local"},
+		{ok + "disks: [{path: data.img, read_only: 1}]\n", "spec: web.yaml:3: read_only is true or false, not a number"},
+		{ok + "disks: [{path: data.img, size: 1G}]\n", "spec: web.yaml:3: unknown key \"size\" in a disk; the keys are block_size, flush, mode, path, read_only, reads, serial"},
 		{ok + "disks: [{path: gone.img}]\n", "spec: web.yaml:3: disk: there is no file DIR/gone.img; make one with: truncate -s 1G DIR/gone.img"},
 		{ok + "disks: [{path: odd.img}]\n", "spec: web.yaml:3: disk: DIR/odd.img is 1000 bytes long; a raw image is a positive multiple of 512"},
 		{ok + "disks: [{path: empty.img}]\n", "spec: web.yaml:3: disk: DIR/empty.img is 0 bytes long; a raw image is a positive multiple of 512"},
@@ -220,7 +229,7 @@ func TestExample(t *testing.T) {
 	}
 	var lines []string
 	for _, line := range strings.Split(string(text), "\n") {
-		for _, key := range []string{"mmu:", "firmware:", "kernel:", "initrd:", "cmdline:", "disks:", "  - path:", "    mode:", "    readonly:"} {
+		for _, key := range []string{"mmu:", "firmware:", "kernel:", "initrd:", "cmdline:", "disks:", "  - path:", "    mode:", "    read_only:", "    serial:", "    block_size:", "    reads:"} {
 			line = strings.Replace(line, "# "+key, key, 1)
 		}
 		line = strings.Replace(line, "    # mac:", "    mac:", 1)
