@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -15,7 +14,7 @@ const (
 	sliceTarget  = 100_000 // ns that a slice should take
 	minSlice     = 2_000   // instructions
 	maxSlice     = 1_000_000
-	horizonEvery = 2_000_000     // ns (R10)
+	horizonEvery = 4_000_000     // ns (R10)
 	digestEvery  = 1_000_000_000 // instructions (R8); or
 	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
 	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
@@ -350,14 +349,13 @@ func (r *Replica) yield(took int64) {
 
 // seed ships the State at the present position to a backup that has joined.
 func (r *Replica) seed() {
-	var state bytes.Buffer
+	var state pieces
 	if err := r.m.Save(&state); err != nil {
 		panic(fmt.Sprintf("BUG: vm: saving to memory failed: %v", err))
 	}
-	b := state.Bytes()
 	err := r.primary.SendState(logchan.State{
 		Base: r.last,
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil },
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(state.reader()), nil },
 	})
 	if err != nil {
 		r.event(EventNote, "the state cannot be sent: %v", err)
@@ -366,5 +364,5 @@ func (r *Replica) seed() {
 	r.live.pairing = true
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.beginAccounts()
-	r.event(EventNote, "sending %d MB of state to the backup", len(b)>>20)
+	r.event(EventNote, "sending %d MB of state to the backup", state.size>>20)
 }
