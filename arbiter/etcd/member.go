@@ -39,7 +39,9 @@ func StartMember(ctx context.Context, cfg MemberConfig) (*Member, error) {
 	}
 	c := embed.NewConfig()
 	c.Name, c.Dir = "arbiter", cfg.Dir
-	c.LogLevel, c.LogOutputs = "error", []string{"stderr"}
+	// Errors come back from StartMember and Failed; etcd reports its planned end
+	// as some more.
+	c.LogLevel, c.LogOutputs = "panic", []string{"stderr"}
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*listen}, []url.URL{*listen}
 	c.ClientTLSInfo.CertFile, c.ClientTLSInfo.KeyFile = cfg.TLS.Cert, cfg.TLS.Key
 	c.ClientTLSInfo.TrustedCAFile, c.ClientTLSInfo.ClientCertAuth = cfg.TLS.CA, cfg.TLS.CA != ""

@@ -2,12 +2,12 @@ package etcd
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
-
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 )
 
 // TLS names the PEM files of a connection. CA is who signed the other side's
@@ -34,10 +34,23 @@ func (t TLS) client(endpoints []string) (*tls.Config, error) {
 	case plain:
 		return nil, nil
 	}
-	info := transport.TLSInfo{TrustedCAFile: t.CA, CertFile: t.Cert, KeyFile: t.Key}
-	config, err := info.ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("etcd: %w", err)
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		text, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("etcd: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("etcd: no certificate in PEM in %s", t.CA)
+		}
+	}
+	if t.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("etcd: %w", err)
+		}
+		config.Certificates = []tls.Certificate{cert}
 	}
 	return config, nil
 }
@@ -46,7 +59,7 @@ func (t TLS) client(endpoints []string) (*tls.Config, error) {
 // does not resolve is taken for another's.
 func onThisHost(endpoint string) bool {
 	host := endpoint
-	if u, err := url.Parse(endpoint); err == nil && u.Scheme != "" && u.Host != "" {
+	if u, err := url.Parse(endpoint); err == nil && strings.Contains(endpoint, "://") {
 		if strings.HasPrefix(u.Scheme, "unix") {
 			return true
 		}
