@@ -102,8 +102,10 @@ func TestReleaseOfWhatIsNotHeld(t *testing.T) {
 	if q.release(1) || q.release(3) {
 		t.Error("released a read, or nothing")
 	}
-	if !q.release(2) || !q.release(2) || q.released != 2 {
-		t.Errorf("%d are released, want the read and the write", q.released)
+	for range 2 { // a second time changes nothing
+		if !q.release(2) || q.released != 2 {
+			t.Errorf("%d are released, want the read and the write", q.released)
+		}
 	}
 	if got := taken(q); !slices.Equal(got, []uint64{1, 2}) {
 		t.Errorf("runs %v", got)

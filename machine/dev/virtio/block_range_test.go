@@ -217,7 +217,8 @@ func TestImpossibleRangesInASnapshot(t *testing.T) {
 	good := state(d.dev)
 	for name, change := range map[string]func(r *blockRequest){
 		"over the end":   func(r *blockRequest) { r.sector = 1 << 20 },
-		"over the limit": func(r *blockRequest) { r.sectors = 1 << 40 },
+		"too long":       func(r *blockRequest) { r.sectors = 1 << 40 },
+		"over the limit": func(r *blockRequest) { r.op, r.sectors = machine.DiskZero, maxZeroSectors+1 },
 		"nothing":        func(r *blockRequest) { r.sectors = 0 },
 		"unmap":          func(r *blockRequest) { r.unmap = true },
 		"with bytes":     func(r *blockRequest) { r.bytes = make([]byte, 512) },
