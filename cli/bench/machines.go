@@ -55,11 +55,7 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 	g := s.guest(m)
 	switch m {
 	case Beside:
-		args, err := s.guestArgs(g)
-		if err != nil {
-			return nil, err
-		}
-		p, err := start(ctx, args...)
+		p, err := s.startGuest(ctx, g)
 		if err != nil {
 			return nil, err
 		}
@@ -73,11 +69,7 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		}
 		backup := g
 		backup.Machine = backupOfPair
-		args, err := s.guestArgs(backup)
-		if err != nil {
-			return nil, err
-		}
-		p, err := start(ctx, args...)
+		p, err := s.startGuest(ctx, backup)
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +85,15 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		return nil, err
 	}
 	return guestRun(ctx, args...)
+}
+
+// startGuest starts a process beside the one that is measured.
+func (s *stage) startGuest(ctx context.Context, g Guest) (*process, error) {
+	args, err := s.guestArgs(g)
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, args...)
 }
 
 func (s *stage) guest(m Machine) Guest {

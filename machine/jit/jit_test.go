@@ -56,6 +56,7 @@ func newHartOn(opt hart.Options, size uint64, code func(p *asm.Program)) *hart.H
 	return h
 }
 
+// loop has loads, stores, arithmetic and branches, with a call.
 func loop(p *asm.Program) {
 	p.LI(asm.S0, int64(mem.Base)+0x10000)
 	p.Label("outer")
@@ -92,6 +93,8 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+// BenchmarkLoop measures the interpreter and translated code, in millions of
+// instructions per second of the host.
 func BenchmarkLoop(b *testing.B) {
 	for _, native := range []bool{false, true} {
 		b.Run(map[bool]string{true: "native", false: "interp"}[native], func(b *testing.B) {
