@@ -9,7 +9,8 @@
 // lookaside buffers, decoded blocks) is a cache that may be dropped at any
 // moment without changing a later State (R5): a store that changes a page
 // table or code drops what derives from it, so translation behaves as if there
-// were no TLB and code is coherent without FENCE.I. See table.go and code.go.
+// were no TLB and code is coherent without FENCE.I. See table.go, superpage.go and
+// code.go.
 package hart
 
 import (

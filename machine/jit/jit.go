@@ -3,6 +3,15 @@
 // machine that asks the host for something, memory, and nothing that it does
 // can reach State: translated code is a cache (R5).
 //
+// # What it does
+//
+// Blocks are chained within a page; a jump elsewhere is looked up in Jumps, and so
+// is a return: the host predicts indirect jumps by their history, and a stack of
+// return addresses would cost each call more instructions than it saves a return.
+// Accesses to RAM, F and D, atomics, and what kernels do at every system call and
+// around every critical section stay in translated code. The hart does the rest,
+// one instruction at a time, and code goes on behind it.
+//
 // # What a hostile guest cannot do
 //
 // It can have any code translated, as often as it likes. For each way out that
