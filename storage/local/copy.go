@@ -37,7 +37,7 @@ type Options struct {
 	// VM is the name of the VM whose disk this is, with the disk's own.
 	VM string
 	// Copy, if it is not zero, is the copy that it has to be.
-	Copy CopyID
+	Copy ft.CopyID
 	// Run, if it is not zero, is the run that opens it: an image that a later
 	// run used is refused.
 	Run ft.Run
@@ -85,10 +85,9 @@ var _ storage.Backend = (*Copy)(nil)
 
 // Status is what the sidecar says, for people and for the handshake.
 type Status struct {
-	Copy       CopyID
+	Copy       ft.CopyID
 	VM         string
-	Run        ft.Run
-	Epoch      ft.Epoch
+	Gen        ft.Generation
 	State      State
 	Reason     string // why it is stale
 	Sectors    uint64
@@ -321,12 +320,12 @@ func (c *Copy) mayUse(o *Options, size int64) error {
 		return fmt.Errorf("%w: %s has %d sectors and its sidecar is for %d: put back the image that belongs to it, or remove the sidecar and adopt this one", ErrMismatch, c.path, size/512, h.Sectors)
 	case h.VM != o.VM:
 		return fmt.Errorf("%w: %s is a disk of VM %q, not of %q: name another image, or remove %s if it is to change hands", ErrClaimed, c.path, h.VM, o.VM, c.path+sidecarSuffix)
-	case o.Copy != CopyID{} && h.Copy != o.Copy:
+	case o.Copy != ft.CopyID{} && h.Copy != o.Copy:
 		return fmt.Errorf("%w: %s is copy %s, not %s that was asked for: name the image of that one", ErrClaimed, c.path, h.Copy, o.Copy)
-	case o.Run != ft.Run{} && h.Run.Ordinal > o.Run.Ordinal:
-		return fmt.Errorf("%w: %s was used by run %s, which is later than %s: this arbiter or its run record is not the one of that run", ErrClaimed, c.path, h.Run, o.Run)
-	case o.Run != ft.Run{} && h.Run.Ordinal == o.Run.Ordinal && h.Run.ID != o.Run.ID:
-		return fmt.Errorf("%w: %s was used by run %s, and this one is %s: two arbiters have counted runs of one VM; find out which one is right", ErrClaimed, c.path, h.Run, o.Run)
+	case o.Run != ft.Run{} && h.Gen.Run.Ordinal > o.Run.Ordinal:
+		return fmt.Errorf("%w: %s was used by run %s, which is later than %s: this arbiter or its run record is not the one of that run", ErrClaimed, c.path, h.Gen.Run, o.Run)
+	case o.Run != ft.Run{} && h.Gen.Run.Ordinal == o.Run.Ordinal && h.Gen.Run.ID != o.Run.ID:
+		return fmt.Errorf("%w: %s was used by run %s, and this one is %s: two arbiters have counted runs of one VM; find out which one is right", ErrClaimed, c.path, h.Gen.Run, o.Run)
 	}
 	return nil
 }
@@ -337,10 +336,15 @@ func (c *Copy) Status() Status {
 	defer c.mu.Unlock()
 	h := &c.h
 	return Status{
-		Copy: h.Copy, VM: h.VM, Run: h.Run, Epoch: h.Epoch, State: h.State, Reason: h.Reason,
+		Copy: h.Copy, VM: h.VM, Gen: h.Gen, State: h.State, Reason: h.Reason,
 		Sectors: h.Sectors, RegionSize: 1 << h.RegionShift, Regions: h.regions(), Marked: c.intent.union().count(),
 		Common: h.Common, Prepared: h.Prepared,
 	}
+}
+
+// Image is what the protocol wants to know of it.
+func (s *Status) Image() ft.Image {
+	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common.ID}
 }
 
 // Sectors is the capacity in 512-byte sectors.

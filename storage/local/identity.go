@@ -8,20 +8,13 @@ import (
 	"github.com/lockstep-vm/lockstep/ft"
 )
 
-// CopyID names one copy of a disk for as long as its image lives. The run
-// record names the copies that are current by it.
-type CopyID [16]byte
-
-func (c CopyID) String() string { return fmt.Sprintf("%x", c[:]) }
-
 // A Point is a common point: a moment of the disk's history whose contents two
 // copies had, durably, alike. Both maps count from it. The zero Point is none.
 type Point struct {
-	Run   ft.Run
-	Epoch ft.Epoch
+	Gen ft.Generation
 	// ID is made at random for each attempt: an epoch that was not armed may
 	// be begun again, with another copy.
-	ID [16]byte
+	ID ft.Point
 }
 
 // None says that there is no common point.
@@ -31,7 +24,7 @@ func (p Point) String() string {
 	if p.None() {
 		return "none"
 	}
-	return fmt.Sprintf("%s/%d/%x", p.Run, p.Epoch, p.ID[:4])
+	return fmt.Sprintf("%s/%x", p.Gen, p.ID[:4])
 }
 
 // State is what a copy is, as its sidecar says it. Only the run record says
@@ -68,7 +61,7 @@ func (s State) String() string {
 // Error is an operation that failed on one copy. The caller decides: drop the
 // copy if there is another, stop the guest if there is none.
 type Error struct {
-	Copy CopyID
+	Copy ft.CopyID
 	Path string // of the image or its sidecar
 	Op   string // "read", "write", "zero", "sync", "note intent", "note state"
 	Off  int64  // of the operation in the image, in bytes; 0 if it is about all of it

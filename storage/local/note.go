@@ -35,17 +35,18 @@ func (c *Copy) fail(e *Error) *Error {
 	return c.failed.Load()
 }
 
-// Enter notes durably that this run and epoch use the copy: at power-on, and at
-// every new epoch. Only then it may be written.
-func (c *Copy) Enter(run ft.Run, epoch ft.Epoch) error {
+// Enter notes durably that the copy is used, and of which generation it is: at
+// power-on, when a claim is won, and so before the run record names it. Only
+// then it may be written.
+func (c *Copy) Enter(gen ft.Generation) error {
 	s := c.Status()
 	if err := s.valid(c.path); err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	if s.Run.Ordinal > run.Ordinal || s.Run.Ordinal == run.Ordinal && (s.Run.ID != run.ID && s.Run.ID != [16]byte{} || s.Epoch > epoch) {
-		return fmt.Errorf("storage: %w: %s was used by run %s in epoch %d, later than run %s in epoch %d", ErrClaimed, c.path, s.Run, s.Epoch, run, epoch)
+	if gen.Less(s.Gen) || s.Gen.Run.Ordinal == gen.Run.Ordinal && s.Gen.Run != gen.Run && s.Gen.Run.Ordinal != 0 {
+		return fmt.Errorf("storage: %w: %s is of generation %s, not older than %s: another run or epoch has used it; ask the run record which copy is current", ErrClaimed, c.path, s.Gen, gen)
 	}
-	if err := c.note(func(h *header) { h.Run, h.Epoch, h.State, h.Reason = run, epoch, InUse, "" }); err != nil {
+	if err := c.note(func(h *header) { h.Gen, h.State, h.Reason = gen, InUse, "" }); err != nil {
 		return err
 	}
 	c.writable.Store(true)
@@ -57,7 +58,7 @@ func (s *Status) valid(path string) error {
 	case Syncing:
 		return fmt.Errorf("%w: %s is in the middle of a re-synchronisation: start it as a backup, and it is brought up to date", ErrInvalid, path)
 	case Stale:
-		return fmt.Errorf("%w: %s is stale (%s): start it as a backup, and it is brought up to date", ErrInvalid, path, s.Reason)
+		return fmt.Errorf("%w: %s is stale (%s): start it as a backup, and it is brought up to date; if no other copy is left, remove its sidecar and adopt the image", ErrInvalid, path, s.Reason)
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (s *Status) valid(path string) error {
 func (c *Copy) Claim(_ context.Context, number ft.Fence, _ func(why string)) error {
 	c.mu.Lock()
 	s, fence := c.h.State, c.h.Fence
-	run := c.h.Run
+	run := c.h.Gen.Run
 	c.mu.Unlock()
 	if s != InUse || run.Ordinal != number.Run {
 		return fmt.Errorf("storage: %w: %s is %s by run %s and cannot be claimed with number %s: it has to be entered first", ErrClaimed, c.path, s, run, number)
@@ -139,7 +140,7 @@ func (c *Copy) Commit(p Point) error {
 	if err := c.Sync(); err != nil {
 		return err
 	}
-	return c.forgetOlder(func(h *header) { h.Common, h.Prepared = p, Point{} })
+	return c.forgetOlder(func(h *header) { h.Common, h.Prepared, h.Gen = p, Point{}, p.Gen })
 }
 
 // forgetOlder notes a header for which only the current generation counts.

@@ -46,11 +46,16 @@ func (r *reader) u64() uint64 {
 	return 0
 }
 
+func (r *reader) generation() ft.Generation {
+	var g ft.Generation
+	g.Run.Ordinal = r.u64()
+	r.bytes(g.Run.ID[:])
+	g.Number = r.u64()
+	return g
+}
+
 func (r *reader) point() Point {
-	var p Point
-	p.Run.Ordinal = r.u64()
-	r.bytes(p.Run.ID[:])
-	p.Epoch = ft.Epoch(r.u64())
+	p := Point{Gen: r.generation()}
 	r.bytes(p.ID[:])
 	return p
 }

@@ -47,10 +47,9 @@ const (
 // header is what the sidecar says about its copy beside the map.
 type header struct {
 	Seq         uint64
-	Copy        CopyID
+	Copy        ft.CopyID
 	VM          string
-	Run         ft.Run
-	Epoch       ft.Epoch
+	Gen         ft.Generation
 	State       State
 	Sectors     uint64
 	RegionShift uint8
@@ -87,11 +86,14 @@ func (h *header) sectorAt(generation, sector uint64) int64 {
 	return areaStart + int64(generation%2)*h.areaSize() + int64(sector)*sectorSize
 }
 
+func appendGeneration(b []byte, g ft.Generation) []byte {
+	b = binary.LittleEndian.AppendUint64(b, g.Run.Ordinal)
+	b = append(b, g.Run.ID[:]...)
+	return binary.LittleEndian.AppendUint64(b, g.Number)
+}
+
 func appendPoint(b []byte, p Point) []byte {
-	b = binary.LittleEndian.AppendUint64(b, p.Run.Ordinal)
-	b = append(b, p.Run.ID[:]...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(p.Epoch))
-	return append(b, p.ID[:]...)
+	return append(appendGeneration(b, p.Gen), p.ID[:]...)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -105,9 +107,7 @@ func (h *header) encode() []byte {
 	b = binary.LittleEndian.AppendUint64(b, sidecarVersion)
 	b = binary.LittleEndian.AppendUint64(b, h.Seq)
 	b = append(b, h.Copy[:]...)
-	b = binary.LittleEndian.AppendUint64(b, h.Run.Ordinal)
-	b = append(b, h.Run.ID[:]...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(h.Epoch))
+	b = appendGeneration(b, h.Gen)
 	b = append(b, byte(h.State), h.RegionShift)
 	b = binary.LittleEndian.AppendUint64(b, h.Sectors)
 	b = binary.LittleEndian.AppendUint64(b, h.Generation)
@@ -139,9 +139,7 @@ func decodeHeader(b []byte) (header, error) {
 	}
 	h.Seq = r.u64()
 	r.bytes(h.Copy[:])
-	h.Run.Ordinal = r.u64()
-	r.bytes(h.Run.ID[:])
-	h.Epoch = ft.Epoch(r.u64())
+	h.Gen = r.generation()
 	h.State = State(r.u8())
 	h.RegionShift = r.u8()
 	h.Sectors = r.u64()
@@ -162,7 +160,7 @@ func (h *header) validate() error {
 	switch {
 	case h.State < Clean || h.State > Stale:
 		return fmt.Errorf("%w: state %d", ErrDamaged, h.State)
-	case h.RegionShift < 12 || h.RegionShift > maxRegionShift:
+	case h.RegionShift < 13 || h.RegionShift > maxRegionShift:
 		return fmt.Errorf("%w: regions of 2^%d bytes", ErrDamaged, h.RegionShift)
 	case h.Sectors == 0 || h.Sectors > maxRegions<<(maxRegionShift-9) || h.regions() > maxRegions:
 		return fmt.Errorf("%w: %d sectors", ErrDamaged, h.Sectors)

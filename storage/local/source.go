@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/bits"
 	"sync/atomic"
+
+	"github.com/lockstep-vm/lockstep/ft"
 )
 
 // SourceOptions bound a re-synchronisation.
@@ -363,21 +365,21 @@ func (s *Source) barrier(ctx context.Context) error {
 
 // Hold makes the guest's writes wait, sends what is left, and ends with a point
 // in the disk's history: the State that is transferred is taken before Release,
-// with the requests that wait as pending ones.
-func (s *Source) Hold(ctx context.Context) error {
+// with the requests that wait as pending ones. gen is the generation of the
+// pairing, which both copies then note.
+func (s *Source) Hold(ctx context.Context, gen ft.Generation) error {
 	if s.conn == nil || s.held || s.ended {
 		panic("BUG: storage: Hold of a Source that has not run")
 	}
-	p := Point{Run: s.c.Status().Run, Epoch: s.c.Status().Epoch}
+	p := Point{Gen: gen}
 	if _, err := io.ReadFull(s.c.rand, p.ID[:]); err != nil {
 		return err
 	}
-	run, epoch := p.Run, p.Epoch
 	s.c.gate.Lock()
 	s.held = true
 	err := s.last(ctx)
 	if err == nil {
-		err = s.send(ctx, End{p, run, epoch})
+		err = s.send(ctx, End{p})
 	}
 	if err != nil {
 		s.Release()

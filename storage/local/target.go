@@ -206,7 +206,7 @@ func (t *Target) end(m End) ([][]byte, error) {
 		return nil, err
 	}
 	err := t.c.note(func(h *header) {
-		h.State, h.Prepared, h.Run, h.Epoch = InUse, m.Point, m.Run, m.Epoch
+		h.State, h.Prepared, h.Gen = InUse, m.Point, m.Point.Gen
 	})
 	if err != nil {
 		return nil, err

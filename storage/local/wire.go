@@ -44,7 +44,7 @@ type (
 	}
 	// Begin starts or goes on with a session.
 	Begin struct {
-		Source  CopyID
+		Source  ft.CopyID
 		Session [16]byte
 		Common  Point // none for a full copy
 	}
@@ -67,11 +67,7 @@ type (
 	// Zero is a range that is zeros.
 	Zero struct{ Off, Len int64 }
 	// End says that the target has the contents of a point, when it is synced.
-	End struct {
-		Point Point
-		Run   ft.Run
-		Epoch ft.Epoch
-	}
+	End struct{ Point Point }
 	// Prepared says that the target has it durably.
 	Prepared struct{ Point Point }
 	// Commit says that the source has noted the common point.
@@ -101,7 +97,7 @@ func Encode(m any) []byte {
 		b := append([]byte{byte(kindHello)}, m.Instance[:]...)
 		s := m.Status
 		b = append(b, s.Copy[:]...)
-		b = appendRun(b, s.Run, s.Epoch)
+		b = appendGeneration(b, s.Gen)
 		b = append(b, byte(s.State), flag(m.Map))
 		b = le.AppendUint64(b, s.Sectors)
 		b = le.AppendUint64(b, uint64(s.RegionSize))
@@ -136,19 +132,13 @@ func Encode(m any) []byte {
 	case Zero:
 		return le.AppendUint64(le.AppendUint64([]byte{byte(kindZero)}, uint64(m.Off)), uint64(m.Len))
 	case End:
-		return appendRun(appendPoint([]byte{byte(kindEnd)}, m.Point), m.Run, m.Epoch)
+		return appendPoint([]byte{byte(kindEnd)}, m.Point)
 	case Prepared:
 		return appendPoint([]byte{byte(kindPrepared)}, m.Point)
 	case Commit:
 		return appendPoint([]byte{byte(kindCommit)}, m.Point)
 	}
 	panic(fmt.Sprintf("BUG: storage: no message: %T", m))
-}
-
-func appendRun(b []byte, run ft.Run, epoch ft.Epoch) []byte {
-	b = binary.LittleEndian.AppendUint64(b, run.Ordinal)
-	b = append(b, run.ID[:]...)
-	return binary.LittleEndian.AppendUint64(b, uint64(epoch))
 }
 
 func flag(f bool) byte {
@@ -170,12 +160,6 @@ func Decode(b []byte) (any, error) {
 		return nil, errMessage
 	}
 	return m, nil
-}
-
-func (r *reader) run() (run ft.Run, epoch ft.Epoch) {
-	run.Ordinal = r.u64()
-	r.bytes(run.ID[:])
-	return run, ft.Epoch(r.u64())
 }
 
 func (r *reader) flag() bool {
@@ -219,9 +203,7 @@ func (r *reader) message(k kind) any {
 	case kindZero:
 		return Zero{Off: int64(r.u64()), Len: int64(r.u64())}
 	case kindEnd:
-		m := End{Point: r.point()}
-		m.Run, m.Epoch = r.run()
-		return m
+		return End{Point: r.point()}
 	case kindPrepared:
 		return Prepared{Point: r.point()}
 	case kindCommit:
@@ -235,7 +217,7 @@ func (r *reader) hello() any {
 	r.bytes(m.Instance[:])
 	s := &m.Status
 	r.bytes(s.Copy[:])
-	s.Run, s.Epoch = r.run()
+	s.Gen = r.generation()
 	s.State = State(r.u8())
 	m.Map = r.flag()
 	s.Sectors = r.u64()
