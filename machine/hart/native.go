@@ -153,14 +153,12 @@ func (h *Hart) execNative(b *block, limit machine.Icount) {
 			if h.Budget == 0 {
 				return
 			}
-			generation := h.nativeGeneration
+			// A look-up that forgets all code finds a block without any.
 			b = h.lookup()
 			if b == nil || b.native == 0 {
 				return
 			}
-			if h.nativeGeneration == generation && b.lasting && s.block.lasting {
-				h.opt.Native.Link(s.Resume, b.native)
-			}
+			h.opt.Native.Link(s.Resume, b.native)
 			entry = b.native
 		case SiteStep, SiteFloat, SiteFar:
 			pc := h.Page + s.block.start
