@@ -26,6 +26,8 @@ func MakePlan(source, target Status, sourceMap, targetMap []uint64) (Plan, error
 	switch {
 	case !source.Common.None() && (source.Common == target.Common || source.Common == target.Prepared):
 		p.Common = source.Common
+	case !target.Common.None() && source.Prepared == target.Common:
+		p.Common = target.Common // the source was a backup that never heard of the commit
 	case source.Common.None() || target.Common.None() && target.Prepared.None():
 		p.Full, p.Why = true, "they have never been alike"
 	default:
