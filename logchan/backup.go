@@ -22,6 +22,7 @@ type Backup struct {
 	link     link
 	wake     chan struct{}
 	executed atomic.Uint64
+	reads    atomic.Uint64
 	released atomic.Uint64
 
 	// Guarded by link.mu.
@@ -94,6 +95,18 @@ func (b *Backup) Wake() <-chan struct{} { return b.wake }
 // SetExecuted says how far the machine has come; acknowledgements carry it.
 func (b *Backup) SetExecuted(pos machine.Icount) { b.executed.Store(uint64(pos)) }
 
+// SetReads says how many reads this replica has done itself, in the order of the
+// log. It is told at once, for a write of the guest may wait for it, and again
+// with every acknowledgement.
+func (b *Backup) SetReads(count uint64) {
+	b.reads.Store(count)
+	b.link.mu.Lock()
+	defer b.link.mu.Unlock()
+	if c := b.link.cur; c != nil && b.link.current(c) && b.have {
+		b.acknowledge(c, 0)
+	}
+}
+
 // Received is the last entry received. Everything up to it was acknowledged
 // or may have been.
 func (b *Backup) Received() replay.Point {
@@ -149,7 +162,7 @@ func (b *Backup) sealing() {
 // acknowledge sends an acknowledgement of everything received, or has the
 // writer send it if the socket is blocked. link.mu is held.
 func (b *Backup) acknowledge(c *conn, echo uint64) {
-	a := ack{epoch: b.link.epoch, seq: b.last.Seq, executed: machine.Icount(b.executed.Load()), echo: echo}
+	a := ack{epoch: b.link.epoch, seq: b.last.Seq, executed: machine.Icount(b.executed.Load()), reads: b.reads.Load(), echo: echo}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || b.inquired != 0 {

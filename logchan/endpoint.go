@@ -301,7 +301,7 @@ func (e *Endpoint) checkHello(h Hello) *Refusal {
 	case h.VM != e.cfg.VM:
 		return refuse(RefuseVM, "this is VM %q, not %q", e.cfg.VM, h.VM)
 	case h.ConfigHash != e.cfg.ConfigHash:
-		return refuse(RefuseConfig, "VM %q is configured as %x here and %x there; both specs must give the guest the same computer", h.VM, e.cfg.ConfigHash[:6], h.ConfigHash[:6])
+		return refuse(RefuseConfig, "VM %q is configured as %x here and %x there; both specs must give the guest the same computer, with the same reads: for its disks", h.VM, e.cfg.ConfigHash[:6], h.ConfigHash[:6])
 	case h.Expect != (ft.ProcessID{}) && h.Expect != e.cfg.Process:
 		return refuse(RefuseUnknownRun, "process %s is not here any more; this is %s", h.Expect, e.cfg.Process)
 	}

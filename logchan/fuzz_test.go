@@ -39,7 +39,7 @@ func TestHelloRoundTrip(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(appendHello(nil, Hello{Format: FormatVersion, VM: "web", DialBack: "127.0.0.1:7"}))
 	f.Add(appendRefuse(nil, &Refusal{Code: RefuseBusy, Text: "later"}))
-	f.Add(ack{epoch: 1, seq: 2, executed: 3, echo: 4}.append(nil))
+	f.Add(ack{epoch: 1, seq: 2, executed: 3, reads: 5, echo: 4}.append(nil))
 	f.Add(pulse{released: 5, time: 6}.append(nil))
 	f.Add(replay.AppendAccount(nil, account(2)))
 	f.Add(appendBegin(nil, State{Meta: []byte("meta")}))

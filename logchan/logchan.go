@@ -26,7 +26,7 @@ import (
 )
 
 // FormatVersion is the version of the channel's format, apart from the product's.
-const FormatVersion = 2
+const FormatVersion = 3
 
 // ErrSealed is returned by calls after Seal.
 var ErrSealed = errors.New("logchan: the epoch is sealed")
@@ -101,6 +101,7 @@ type Ack struct {
 	Epoch     ft.Epoch
 	Seq       replay.Seq     // every entry up to here was received
 	Executed  machine.Icount // the backup has come as far as this
+	Reads     uint64         // the backup has done so many reads itself, in the order of the log (ft.OwnReads)
 	RoundTrip time.Duration  // since what it answers was sent; 0 if it answers nothing
 	Lag       time.Duration  // since the primary told of a position beyond Executed; 0 if it has not
 }

@@ -45,6 +45,7 @@ type Primary struct {
 	wake     chan struct{}
 
 	entries, bytes, resumes atomic.Uint64
+	own                     atomic.Uint64 // replay.OwnDone appended
 
 	// Guarded by link.mu.
 	state     *State
@@ -103,6 +104,9 @@ func (p *Primary) Append(e replay.Entry) error {
 	n, err := p.box.append(e)
 	if err != nil {
 		return err
+	}
+	if _, ok := e.Body.(replay.OwnDone); ok {
+		p.own.Add(1)
 	}
 	p.entries.Add(1)
 	p.bytes.Add(uint64(n))
@@ -282,7 +286,7 @@ func (p *Primary) ack(c *conn, a ack) error {
 		return err
 	}
 	p.stateArrived(c)
-	got := Ack{Gen: c.gen, Epoch: a.epoch, Seq: a.seq, Executed: a.executed}
+	got := Ack{Gen: c.gen, Epoch: a.epoch, Seq: a.seq, Executed: a.executed, Reads: a.reads}
 	if a.echo != 0 && a.echo <= uint64(now) {
 		got.RoundTrip = now - time.Duration(a.echo)
 	}
@@ -308,6 +312,8 @@ func (p *Primary) plausible(a ack, ready bool) error {
 		return errors.New("logchan: the peer acknowledges before it has the State")
 	case p.hasAck && a.seq < p.acked.Seq:
 		return fmt.Errorf("logchan: the peer acknowledges entry %d after entry %d", a.seq, p.acked.Seq)
+	case a.reads < p.acked.Reads || a.reads > p.own.Load():
+		return fmt.Errorf("logchan: the peer says that it has done %d reads of the log, after %d of %d", a.reads, p.acked.Reads, p.own.Load())
 	case !p.box.sentTo(a.seq):
 		return fmt.Errorf("logchan: the peer acknowledges entry %d, which was not sent", a.seq)
 	}

@@ -16,12 +16,12 @@ import (
 // Bodies of the channel's frames. Fixed numbers are little-endian, varints are
 // unsigned LEB128, strings follow one byte of length, blobs a varint.
 //
-//	Hello      magic 4, format 2, VM string, configuration hash 32, run ordinal 8, run id 16,
+//	Hello      magic 4, format 3, VM string, configuration hash 32, run ordinal 8, run id 16,
 //	           epoch 8, process 16, expected process 16, role 1, connection 8, have State 1,
 //	           received 8, dial-back string
 //	Refuse     code 1, text to the end
 //	Entries    released varint, time varint, batch (replay.DecodeBatch)
-//	Ack        epoch varint, received varint, executed varint, echoed time varint
+//	Ack        epoch varint, received varint, executed varint, own reads done varint, echoed time varint
 //	Heartbeat  released varint, time varint
 //	State      1: point of the base (2 varints), meta blob
 //	           2: compressed bytes
@@ -121,6 +121,7 @@ type ack struct {
 	epoch    ft.Epoch
 	seq      replay.Seq
 	executed machine.Icount
+	reads    uint64
 	echo     uint64
 }
 
@@ -128,12 +129,13 @@ func (a ack) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(a.epoch))
 	b = binary.AppendUvarint(b, uint64(a.seq))
 	b = binary.AppendUvarint(b, uint64(a.executed))
+	b = binary.AppendUvarint(b, a.reads)
 	return binary.AppendUvarint(b, a.echo)
 }
 
 func decodeAck(b []byte) (ack, error) {
 	f := fields{b: b}
-	a := ack{epoch: ft.Epoch(f.varint()), seq: replay.Seq(f.varint()), executed: machine.Icount(f.varint()), echo: f.varint()}
+	a := ack{epoch: ft.Epoch(f.varint()), seq: replay.Seq(f.varint()), executed: machine.Icount(f.varint()), reads: f.varint(), echo: f.varint()}
 	return a, f.end()
 }
 

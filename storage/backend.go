@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lockstep-vm/lockstep/ft"
 )
@@ -37,6 +38,24 @@ type Backend interface {
 // asked to Zero.
 type Unmapper interface {
 	Unmap(off, n int64) error
+}
+
+// A Follower is a Backend that a process can read while another one, perhaps on
+// another host, is the one that writes it.
+type Follower interface {
+	// Follow says why that is not possible here: that a read before Claim sees
+	// every write that has returned at the other process.
+	Follow() error
+}
+
+// CanFollow says why a backend cannot be read while another process writes it;
+// nil if it can.
+func CanFollow(b Backend) error {
+	f, ok := b.(Follower)
+	if !ok {
+		return errors.New("storage: this disk cannot be read while another host writes it")
+	}
+	return f.Follow()
 }
 
 // ErrFenced is what a Backend answers once a process with a greater fence number

@@ -89,6 +89,9 @@ func (d *Device) Claim(ctx context.Context, _ ft.Fence, waiting func(why string)
 	})
 }
 
+// Follow implements Follower: what is read comes from the device each time.
+func (d *Device) Follow() error { return nil }
+
 // ReadAt implements Backend.
 func (d *Device) ReadAt(p []byte, off int64) error {
 	return d.pieces(p, off, func(buf, p []byte, off int64) error {

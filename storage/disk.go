@@ -37,6 +37,9 @@ type DiskOptions struct {
 	Index uint8
 	// Depth bounds the requests that run side by side; 0 is DefaultDepth.
 	Depth int
+	// ZeroDiscards makes discarded blocks read as zeros, for a disk that both
+	// replicas read: a discard leaves open what they read.
+	ZeroDiscards bool
 	// Done is called, from goroutines of the disk, once for every request that
 	// has run.
 	Done func(machine.DiskDone)
@@ -79,6 +82,8 @@ type Disk struct {
 	stopped *Stop
 	closed  bool
 	running int
+	halted  bool       // nothing begins, for Claim
+	quiet   *sync.Cond // running is 0
 	wg      sync.WaitGroup
 }
 
@@ -91,7 +96,9 @@ func NewDisk(b Backend, opt DiskOptions) *Disk {
 	if opt.Stopped == nil {
 		opt.Stopped = func(Stop) {}
 	}
-	return &Disk{backend: b, opt: opt, queue: newQueue()}
+	d := &Disk{backend: b, opt: opt, queue: newQueue()}
+	d.quiet = sync.NewCond(&d.mu)
+	return d
 }
 
 // Sectors is the capacity in 512-byte sectors.
@@ -100,17 +107,27 @@ func (d *Disk) Sectors() uint64 { return d.backend.Sectors() }
 // BlockSize is the backend's smallest unit of access in bytes.
 func (d *Disk) BlockSize() uint32 { return d.backend.BlockSize() }
 
-// Claim makes this process the one that writes, as Backend says.
+// Claim makes this process the one that writes, as Backend says. Reads that were
+// let in before wait meanwhile.
 func (d *Disk) Claim(ctx context.Context, number ft.Fence, waiting func(why string)) error {
 	if waiting == nil {
 		waiting = func(string) {}
 	}
-	if err := d.backend.Claim(ctx, number, waiting); err != nil {
-		return err
+	d.mu.Lock()
+	d.halted = true
+	for d.running > 0 {
+		d.quiet.Wait()
 	}
+	d.mu.Unlock()
+	err := d.backend.Claim(ctx, number, waiting)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.halted = false
+	if err != nil {
+		return err
+	}
 	d.claimed, d.reading = true, true
+	d.startLocked()
 	return nil
 }
 
@@ -192,7 +209,7 @@ func (d *Disk) startLocked() {
 }
 
 func (d *Disk) nextLocked() *request {
-	if d.closed || d.stopped != nil {
+	if d.closed || d.halted || d.stopped != nil {
 		return nil
 	}
 	return d.queue.next()
@@ -211,6 +228,7 @@ func (d *Disk) work(r *request) {
 		d.mu.Lock()
 		if r = d.nextLocked(); r == nil {
 			d.running--
+			d.quiet.Broadcast()
 		}
 		d.mu.Unlock()
 	}
@@ -252,9 +270,12 @@ func (d *Disk) perform(r *request) ([]byte, error) {
 	case machine.DiskFlush:
 		return nil, d.backend.Sync()
 	case machine.DiskDiscard:
-		return nil, d.backend.Discard(off, n)
+		if !d.opt.ZeroDiscards {
+			return nil, d.backend.Discard(off, n)
+		}
+		fallthrough
 	case machine.DiskZero:
-		if u, ok := d.backend.(Unmapper); ok && r.Unmap {
+		if u, ok := d.backend.(Unmapper); ok && (r.Unmap || r.Op == machine.DiskDiscard) {
 			return nil, u.Unmap(off, n)
 		}
 		return nil, d.backend.Zero(off, n)

@@ -114,6 +114,15 @@ func await(ctx context.Context, name string, waiting func(why string), try func(
 	}
 }
 
+// Follow implements Follower. Another host that has a network file system mounted
+// keeps what it has read before.
+func (b *File) Follow() error {
+	if b.through {
+		return fmt.Errorf("storage: %s lies on a network or cluster file system, of which a host may read old blocks from its own page cache", b.file.Name())
+	}
+	return nil
+}
+
 // ReadAt implements Backend.
 func (b *File) ReadAt(p []byte, off int64) error {
 	_, err := b.file.ReadAt(p, off)

@@ -88,8 +88,6 @@ func (d *Disk) supported(index int, guest machine.DiskConfig) error {
 	switch {
 	case guest.Local:
 		return fmt.Errorf("vm: disk %d: mode local is not there yet; put the image where both hosts reach it and write mode: shared", index)
-	case d.BackupReads:
-		return fmt.Errorf("vm: disk %d: reads: backup is not there yet; write reads: primary", index)
 	case d.FlushBoth:
 		return fmt.Errorf("vm: disk %d: flush: both is for local disks; leave it out", index)
 	}
@@ -127,6 +125,9 @@ func (c *Config) validate() error {
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
+	}
+	if err := c.recordsReads(); err != nil {
+		return err
 	}
 	for i := range c.Disks {
 		if err := c.Disks[i].supported(i, c.Machine.Disks[i]); err != nil {

@@ -21,6 +21,7 @@ type followState struct {
 	compared uint64   // digests that agreed
 
 	replayer *replay.Replayer
+	own      *ownReads        // nil unless this replica reads a shared disk while it follows
 	todo     []replay.Entry   // received, not executed
 	history  []machine.Output // held outputs that the primary may not have released
 	newest   int64            // host time at which an entry was last received
@@ -57,7 +58,9 @@ func (r *Replica) load() {
 	r.tellEngine()
 	r.event(EventNote, "the state is complete: replaying from position %d", state.Base.Pos)
 	r.proto.StateLoaded()
+	r.beginOwn()
 	r.recordEntries(r.follow.todo)
+	r.follow.own.received(r.follow.todo)
 	r.reportArm(r.follow.todo)
 }
 
@@ -70,6 +73,7 @@ func (r *Replica) take() {
 		f.newest = r.now()
 		r.recordEntries(f.todo[n:])
 		r.reportArm(f.todo[n:])
+		f.own.received(f.todo[n:])
 	}
 }
 
@@ -86,6 +90,7 @@ func (r *Replica) reportArm(entries []replay.Entry) {
 func (r *Replica) followSlice() {
 	f := &r.follow
 	r.take()
+	r.collectOwn()
 	if len(f.todo) == 0 {
 		r.proto.Drained(r.last.Seq)
 		r.obey()
@@ -105,12 +110,19 @@ func (r *Replica) followSlice() {
 		}
 		if applied {
 			r.last = f.replayer.Last()
+			f.own.applied(f.todo[done])
 			done++
+		}
+		if f.replayer.WaitsForOwn() {
+			break
 		}
 	}
 	f.todo = append(f.todo[:0], f.todo[done:]...)
 	clear(f.todo[len(f.todo):cap(f.todo)])
 	r.backup.SetExecuted(r.m.Icount())
+	if done == 0 && f.replayer.WaitsForOwn() {
+		r.sleep(-1)
+	}
 }
 
 // collectHistory keeps the outputs that the primary may not have released, and
@@ -119,6 +131,7 @@ func (r *Replica) collectHistory() {
 	f := &r.follow
 	r.outputs = r.m.Outputs(r.outputs[:0])
 	for _, o := range r.outputs {
+		f.own.made(o)
 		if !o.Held() {
 			continue
 		}

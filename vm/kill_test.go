@@ -21,6 +21,9 @@ import (
 // writes its events to the standard output as JSON lines.
 const childEnv = "LOCKSTEP_TEST_REPLICA"
 
+// readsEnv, if set, has the backup read the disk.
+const readsEnv = "LOCKSTEP_TEST_BACKUP_READS"
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(child(strings.Fields(role)))
@@ -29,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 func child(args []string) int {
-	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20}
+	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20, reads: os.Getenv(readsEnv) != ""}
 	out := json.NewEncoder(os.Stdout)
 	cfg := s.config(newEvents())
 	cfg.OnEvent = func(e Event) { _ = out.Encode(e) }

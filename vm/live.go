@@ -88,6 +88,9 @@ func (r *Replica) goLive() {
 // tells the network where the guest is now.
 func (r *Replica) reissue() {
 	for _, o := range r.m.Pending(nil) {
+		if r.follow.own.keep(r, o) {
+			continue
+		}
 		r.request(o)
 		if o.Port.Kind == machine.PortDisk && o.Held() {
 			r.disks[o.Port.Index].Release(o.ID)
@@ -182,6 +185,7 @@ func (r *Replica) request(o machine.Output) {
 	switch o.Port.Kind {
 	case machine.PortDisk:
 		r.disks[o.Port.Index].Submit(o)
+		r.readByBackup(o)
 	case machine.PortEntropy:
 		r.live.entropy = append(r.live.entropy, o.Length)
 	}
@@ -192,7 +196,7 @@ func (r *Replica) request(o machine.Output) {
 // sees the time at which its input came.
 func (r *Replica) inputs(idle bool) (busy bool) {
 	l := &r.live
-	disks := r.box.takeDisks()
+	disks := r.follow.own.useful(r.box.takeDisks())
 	l.frames = r.box.takeFrames(l.frames[:0], r.roomFor())
 	typed, any := r.box.takeConsole(func(console uint8) int {
 		return r.m.RxRoom(machine.Port{Kind: machine.PortConsole, Index: console})
@@ -259,7 +263,7 @@ func (r *Replica) deliver(in machine.Input) replay.Seq {
 	if err := r.m.Deliver(in); err != nil {
 		panic(fmt.Sprintf("BUG: vm: the machine refuses an input that should fit: %v", err))
 	}
-	return r.append(replay.Input{In: in})
+	return r.append(r.logged(in))
 }
 
 // logging says whether entries go anywhere.
@@ -362,6 +366,7 @@ func (r *Replica) seed() {
 		return
 	}
 	r.live.pairing = true
+	r.out.beginReads()
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.beginAccounts()
 	r.event(EventNote, "sending %d MB of state to the backup", state.size>>20)

@@ -29,7 +29,8 @@ type outlet struct {
 
 	mu       sync.Mutex
 	gate     *ft.Gate
-	taken    []int64   // when the outputs in the gate left the machine, in its order
+	taken    []int64 // when the outputs in the gate left the machine, in its order
+	reads    ft.PeerReads
 	confirms []confirm // received frames whose entries are not acknowledged yet
 	delay    histogram // taken -> released
 	powerOff bool      // the power-off was released
@@ -96,6 +97,7 @@ func (x *outlet) obey(o ft.GateOrder) {
 	x.gate.Obey(o)
 	switch o.Mode {
 	case ft.GateOpen:
+		x.runLocked(x.reads.End())
 		x.confirmLocked(^replay.Seq(0))
 	case ft.GateHalted:
 		x.confirms, x.taken = nil, nil
@@ -203,7 +205,9 @@ func (x *outlet) emit(o machine.Output) {
 	case machine.PortNIC:
 		x.nics[o.Port.Index].Send(o.Bytes)
 	case machine.PortDisk:
-		x.disks[o.Port.Index].Release(o.ID)
+		if x.reads.Released(ft.RequestOf(o)) {
+			x.disks[o.Port.Index].Release(o.ID)
+		}
 	case machine.PortConsole:
 		x.console.write(o)
 		if o.Port.Index == 0 && x.panics.saw(o.Bytes) {

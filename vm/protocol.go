@@ -291,7 +291,10 @@ func (r *Replica) unpair() {
 func (r *Replica) invite() {
 	p, err := r.end.OpenPrimary(logchan.Pairing{
 		Run: r.run, Epoch: r.proto.NextEpoch(), Peer: r.cfg.Peer,
-		OnAck: func(a logchan.Ack) { r.out.acked(a.Gen, a.Epoch, a.Seq) },
+		OnAck: func(a logchan.Ack) {
+			r.out.peerRead(a.Reads)
+			r.out.acked(a.Gen, a.Epoch, a.Seq)
+		},
 	})
 	if err != nil {
 		r.neverRan(Refused, fmt.Errorf("vm: %w", err))
@@ -389,6 +392,9 @@ func (r *Replica) stopFor(rd ft.Ready) {
 }
 
 func (r *Replica) disksIdle() bool {
+	if r.out.waitsForPeer() {
+		return false
+	}
 	for _, d := range r.disks {
 		if !d.Idle() {
 			return false

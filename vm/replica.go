@@ -172,7 +172,7 @@ func (r *Replica) open() error {
 		listen = "127.0.0.1:0"
 	}
 	end, err := logchan.Listen(logchan.Config{
-		VM: c.Name, Process: r.self, ConfigHash: c.Machine.Hash(),
+		VM: c.Name, Process: r.self, ConfigHash: c.hash(),
 		Listen: listen, Advertise: c.Advertise, Insecure: c.Insecure, Heartbeat: c.Heartbeat,
 	})
 	if err != nil {

@@ -27,6 +27,7 @@ type stage struct {
 	sw     string
 	toy    sim.ToyConfig
 	memory uint64
+	reads  bool // by the backup
 }
 
 func newStage(t *testing.T) *stage {
@@ -48,7 +49,7 @@ func (s *stage) disk() string { return filepath.Join(s.dir, "disk.img") }
 
 // config is a replica of a toy on the stage.
 func (s *stage) config(log *events) Config {
-	return Config{
+	cfg := Config{
 		Name: "toy",
 		Machine: &machine.Config{
 			Memory: s.memory,
@@ -63,6 +64,10 @@ func (s *stage) config(log *events) Config {
 			return sim.NewToy(s.toy), nil
 		},
 	}
+	if s.reads {
+		cfg.Disks[0].BackupReads, cfg.digestEvery = true, 20_000
+	}
+	return cfg
 }
 
 // events is what a replica has told.

@@ -15,8 +15,11 @@ func (r *Replica) openDisk(index uint8, d Disk) error {
 	if err != nil {
 		return err
 	}
+	if err := d.followable(backend); err != nil {
+		return err
+	}
 	disk := storage.NewDisk(backend, storage.DiskOptions{
-		Index: index, Done: r.box.putDisk,
+		Index: index, Done: r.box.putDisk, ZeroDiscards: d.BackupReads,
 		Stopped: func(s storage.Stop) { r.box.do(func() { r.diskStopped(s) }) },
 	})
 	r.disks = append(r.disks, disk)
@@ -33,6 +36,9 @@ func (r *Replica) openDisk(index uint8, d Disk) error {
 // diskStopped tells of a disk that an error of the host has stopped. A disk that
 // belongs to another process is the end of this replica (R19).
 func (r *Replica) diskStopped(s storage.Stop) {
+	if r.retryOwn(s) {
+		return
+	}
 	r.event(EventNote, "%v; its requests wait", s)
 	var fenced storage.ErrFenced
 	if errors.As(s, &fenced) && r.proto != nil {

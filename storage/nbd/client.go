@@ -188,6 +188,9 @@ func (c *Client) drop() {
 	}
 }
 
+// Follow is storage.Follower's: every read is the server's to answer.
+func (c *Client) Follow() error { return nil }
+
 // ReadAt is Backend's.
 func (c *Client) ReadAt(p []byte, off int64) error {
 	return c.pieces(p, off, func(p []byte, off int64) *call {
