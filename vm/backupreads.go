@@ -46,7 +46,7 @@ func (d *Disk) followable(b storage.Backend) error {
 		return nil
 	}
 	if err := storage.CanFollow(b); err != nil {
-		return errors.Join(fmt.Errorf("vm: reads: backup: %w; write reads: primary, or put the disk on a block store (nbd://)", err), b.Close())
+		return errors.Join(fmt.Errorf("vm: reads: backup: %w; write reads: primary", err), b.Close())
 	}
 	return nil
 }
