@@ -212,7 +212,7 @@ func (t *Target) end(m End) ([][]byte, error) {
 		return nil, err
 	}
 	t.point, t.phase = m.Point, targetPrepared
-	return [][]byte{Encode(Prepared{m.Point})}, nil
+	return [][]byte{Encode(Prepared(m))}, nil
 }
 
 func (t *Target) within(off, n int64) bool {
