@@ -7,6 +7,13 @@
 // With -short a test takes a tenth of that. LOCKSTEP_GUESTS_SEED starts the
 // random choices of the host from another number.
 //
+// Failovers kill a replica of a pair of processes at a random moment, and the
+// survivor too in some rounds; LOCKSTEP_FAILOVERS is how many rounds each of
+// those tests makes. They want the images "demo" and "bench", and e2fsprogs and
+// sqlite3 on the host. replica_test.go has the processes, failover_test.go a
+// round, exercise_test.go and sqlite_test.go what the guest does meanwhile and
+// what its disks must hold then.
+//
 // guest_test.go has the guest, host_test.go the host around it, replay_test.go
 // the log of a run and its replays, engines_test.go the engines to replay on,
 // scenarios_test.go the guests whose runs are recorded and replayed.

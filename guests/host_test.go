@@ -91,6 +91,8 @@ func (h *host) take(t testing.TB, now machine.Icount, outs []machine.Output) {
 				done.Bytes = bytes.Clone(disk[at : at+uint64(o.Length)])
 			case machine.DiskWrite:
 				copy(disk[at:], o.Bytes)
+			case machine.DiskDiscard, machine.DiskZero:
+				clear(disk[at : at+o.Sectors*512])
 			}
 			in = done
 		case machine.PortEntropy:

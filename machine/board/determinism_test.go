@@ -59,6 +59,8 @@ func (w *world) take(now machine.Icount, outs []machine.Output, delay machine.Ic
 				done.Bytes = bytes.Clone(w.disk[at : at+uint64(o.Length)])
 			case machine.DiskWrite:
 				copy(w.disk[at:], o.Bytes)
+			case machine.DiskDiscard, machine.DiskZero:
+				clear(w.disk[at : at+o.Sectors*512])
 			}
 			in = done
 		case machine.PortEntropy:

@@ -1,0 +1,252 @@
+package guests
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/lockstep-vm/lockstep/image"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// failoversVariable is how many pairs lose a replica in each test below.
+const failoversVariable = "LOCKSTEP_FAILOVERS"
+
+// A diskMode is a way in which a pair has its disks.
+type diskMode struct {
+	name        string
+	backupReads bool
+	local       bool // each replica has an image of its own
+	// export makes an image reachable at another target; nil for its path.
+	export func(t testing.TB, path string) string
+}
+
+// diskModes are those that are tested.
+var diskModes = []diskMode{
+	{name: "shared"},
+}
+
+// A waiting is a guest that was booted once and saved: it waits for a line of
+// shell, and each pair goes on from there.
+type waiting struct {
+	mode   diskMode
+	part   part
+	images []string // of the disks, as they were when it was saved
+}
+
+// wait boots a guest until it waits. Its disks are images.
+func (mode diskMode) wait(t *testing.T, g guest, images []string) *waiting {
+	t.Helper()
+	mc := g.config(t)
+	dir := t.TempDir()
+	img, err := image.Load("", g.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &waiting{mode: mode, images: images}
+	w.part = part{
+		Memory: mc.Memory, Kernel: img.Kernel, Initrd: filepath.Join(dir, "initrd"), Cmdline: mc.Cmdline,
+		Guest: g.disks, Save: filepath.Join(dir, "snapshot"), Arbiter: filepath.Join(dir, "arbiter"),
+	}
+	for i := range w.part.Guest {
+		w.part.Guest[i].Local = mode.local
+	}
+	if err := os.WriteFile(w.part.Initrd, mc.Initrd, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := w.part
+	first.Host = w.disks(t)
+	r := startReplica(t, first)
+	if err := r.wait(); err != nil {
+		t.Fatalf("%v; it told\n%s\nand its console said\n%s", err, strings.Join(r.events.all(), "\n"), tail(strings.Join(r.console.all(), "\n")))
+	}
+	if _, err := os.Stat(w.part.Save); err != nil {
+		t.Fatalf("the guest did not wait: %v; its console said\n%s", err, tail(strings.Join(r.console.all(), "\n")))
+	}
+	w.part.Restore, w.part.Save = w.part.Save, ""
+	return w
+}
+
+// disks are fresh copies of the images.
+func (w *waiting) disks(t testing.TB) []vm.Disk {
+	t.Helper()
+	dir := t.TempDir()
+	var disks []vm.Disk
+	for i, path := range w.images {
+		copied := filepath.Join(dir, fmt.Sprintf("disk%d", i))
+		command(t, "cp", "--sparse=always", path, copied)
+		if w.mode.export != nil {
+			copied = w.mode.export(t, copied)
+		}
+		disks = append(disks, vm.Disk{Path: copied, BackupReads: w.mode.backupReads})
+	}
+	return disks
+}
+
+// A round is a pair that works at a line of shell until one side is killed, and
+// what came of it.
+type round struct {
+	rng    *rand.Rand
+	line   string
+	word   string // begins the lines that say what is durable
+	within int    // the kill is after one of so many of those
+	plug   bool   // the survivor is killed too, a while later
+}
+
+// result is what a round leaves.
+type result struct {
+	images  []string // paths of the survivor's disks
+	console []string // lines that left, of both replicas
+}
+
+// run has a pair work at the line.
+func (w *waiting) run(t *testing.T, rd round) result {
+	t.Helper()
+	backup, primary := w.part, w.part
+	backup.Arbiter = filepath.Join(t.TempDir(), "arbiter")
+	primary.Arbiter = backup.Arbiter
+	backup.Host = w.disks(t)
+	primary.Host = backup.Host
+	if w.mode.local {
+		primary.Host = w.disks(t)
+	}
+	backup.Backup, backup.Restore = true, ""
+	b := startReplica(t, backup)
+	primary.Peer, primary.Line = b.tells(t, "address"), rd.line
+	p := startReplica(t, primary)
+	p.tells(t, string(vm.EventProtected))
+	b.tells(t, string(vm.EventProtected))
+
+	victim, survivor, host := p, b, backup.Host
+	if rd.rng.IntN(4) == 0 {
+		victim, survivor, host = b, p, primary.Host
+	}
+	if n := rd.rng.IntN(rd.within); n > 0 {
+		p.console.await(rd.word, n)
+	}
+	// From the line to the next one passes a random number of events of the
+	// host; how many is not known, and need not be.
+	for range rd.rng.IntN(2000) {
+		_, _ = os.Stat(w.part.Initrd)
+	}
+	victim.kill()
+	_ = victim.wait()
+	if _, live := survivor.events.await(string(vm.EventLive), 1); !live {
+		t.Logf("the guest was through before the kill: %v", survivor.wait())
+	}
+	if rd.plug {
+		more := 1 + rd.rng.IntN(rd.within)
+		if survivor == p {
+			more += len(p.console.all())
+		}
+		survivor.console.await(rd.word, more)
+		survivor.kill()
+		_ = survivor.wait()
+	}
+	err := survivor.wait()
+	got := result{console: append(p.console.all(), b.console.all()...)}
+	for _, d := range host {
+		got.images = append(got.images, d.Path)
+	}
+	text := strings.Join(got.console, "\n")
+	if strings.Contains(text, "@failed") || !rd.plug && (err != nil || !strings.Contains(text, endLine+"0")) {
+		t.Fatalf("%v; the survivor told\n%s\nand the console said\n%s", err, strings.Join(survivor.events.all(), "\n"), tail(text))
+	}
+	return got
+}
+
+// durable are the numbers of the lines that begin with a word. Such a line has
+// its number twice, so that one of which a replica wrote a part is none.
+func (r result) durable(word string) []uint64 {
+	var all []uint64
+	for _, line := range r.console {
+		var a, b uint64
+		if n, err := fmt.Sscanf(line, word+" %d %d.", &a, &b); n == 2 && err == nil && a == b {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// failovers is how many rounds a test makes.
+func failovers(t testing.TB) int {
+	t.Helper()
+	text := os.Getenv(failoversVariable)
+	if text == "" {
+		return 2
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q; it wants a whole number from 1", failoversVariable, text)
+	}
+	return n
+}
+
+// newImage is an image of so many bytes of zeros.
+func newImage(t testing.TB, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newExt4 is an image with an empty file system.
+func newExt4(t testing.TB, size int64) string {
+	t.Helper()
+	path := newImage(t, size)
+	command(t, "mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", path)
+	return path
+}
+
+// checkExt4 looks at a file system with the eyes of e2fsck, and copies its
+// files into the directory that it returns. One whose plug was pulled may want
+// its journal replayed first.
+func checkExt4(t testing.TB, image string, pulled bool) (dir string) {
+	t.Helper()
+	if pulled {
+		out, err := exec.Command("e2fsck", "-p", image).CombinedOutput()
+		if code := exitCode(err); code > 1 { // 1: the journal was replayed
+			t.Fatalf("e2fsck -p: %v\n%s", err, out)
+		}
+	}
+	command(t, "e2fsck", "-f", "-n", image)
+	dir = t.TempDir()
+	command(t, "debugfs", "-R", "rdump / "+dir, image)
+	return dir
+}
+
+func exitCode(err error) int {
+	if e, ok := err.(*exec.ExitError); ok {
+		return e.ExitCode()
+	}
+	if err != nil {
+		return -1
+	}
+	return 0
+}
+
+// command runs a program of the host's and returns what it printed.
+func command(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v (Debian: apt-get install e2fsprogs sqlite3)\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}

@@ -1,0 +1,251 @@
+package guests
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// replicaVariable names the file that makes this test binary a replica.
+const replicaVariable = "LOCKSTEP_GUESTS_REPLICA"
+
+// readyLine is what a guest prints when it waits for a line of shell.
+const readyLine = "@ready"
+
+// waitingScript makes a guest run the line that is typed at it.
+const waitingScript = "echo " + readyLine + "\nread -r line\neval \"$line\""
+
+// A part is what a process that is a replica is told.
+type part struct {
+	Memory         uint64
+	Kernel, Initrd string // paths
+	Cmdline        string
+	Guest          []machine.DiskConfig
+	Host           []vm.Disk
+	Arbiter        string
+	Backup         bool
+	Peer           string
+	Restore        string
+	Save           string // where to save the guest that waits; then it ends
+	Line           string // typed at the guest
+}
+
+// patience bounds how long a test waits for what must come.
+const patience = 3 * time.Minute
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(replicaVariable); path != "" {
+		if err := beReplica(path); err != nil {
+			fmt.Fprintln(os.Stderr, "error", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// beReplica is a replica from its begin to its end. The console goes to the
+// standard output; each event is a line on the standard error.
+func beReplica(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var p part
+	if err := json.Unmarshal(text, &p); err != nil {
+		return err
+	}
+	mc := &machine.Config{Memory: p.Memory, Cmdline: p.Cmdline, Disks: p.Guest}
+	if mc.Kernel, err = os.ReadFile(p.Kernel); err != nil {
+		return err
+	}
+	if mc.Initrd, err = os.ReadFile(p.Initrd); err != nil {
+		return err
+	}
+	var screen console
+	cfg := vm.Config{
+		// Nothing here is ever slow enough to be taken for dead: a process that
+		// is killed closes its connections.
+		Name: "guest", Machine: mc, Disks: p.Host, Arbiter: p.Arbiter, Peer: p.Peer, Restore: p.Restore,
+		Timeout: 20 * time.Second, Console: io.MultiWriter(os.Stdout, &screen),
+		OnEvent: func(e vm.Event) { fmt.Fprintln(os.Stderr, e.Kind, e.Text) },
+	}
+	begin := vm.PowerOn
+	if p.Backup {
+		begin = vm.Follow
+	}
+	if p.Backup || p.Peer != "" {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	r, err := begin(cfg)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "address", r.Addr())
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	var saved error
+	if p.Save != "" {
+		screen.mark, screen.seen = []byte(readyLine), func() {
+			_, saved = r.Save(p.Save)
+			end()
+		}
+	} else if !p.Backup {
+		r.Type(1, 0, []byte(p.Line+"\n"))
+	}
+	outcome, err := r.Run(ctx)
+	if err == nil && outcome != vm.Ended {
+		err = errors.New(outcome.String())
+	}
+	return errors.Join(err, saved)
+}
+
+// console calls seen once, in a goroutine of its own, when a mark was printed.
+type console struct {
+	text, mark []byte
+	seen       func()
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	if c.seen != nil {
+		if c.text = append(c.text, b...); bytes.Contains(c.text, c.mark) {
+			go c.seen()
+			c.seen = nil
+		}
+	}
+	return len(b), nil
+}
+
+// lines is what a process writes, line by line.
+type lines struct {
+	mu   sync.Mutex
+	cond *sync.Cond
+	list []string
+	end  bool
+}
+
+func readLines(r io.Reader) *lines {
+	l := &lines{}
+	l.cond = sync.NewCond(&l.mu)
+	go func() {
+		s := bufio.NewScanner(r)
+		for s.Scan() {
+			l.mu.Lock()
+			l.list = append(l.list, strings.TrimRight(s.Text(), "\r"))
+			l.mu.Unlock()
+			l.cond.Broadcast()
+		}
+		l.mu.Lock()
+		l.end = true
+		l.mu.Unlock()
+		l.cond.Broadcast()
+	}()
+	return l
+}
+
+// await waits until n lines begin with a word, or until there will be no more,
+// and returns the last of those.
+func (l *lines) await(word string, n int) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, seen := 0, 0; ; {
+		for ; i < len(l.list); i++ {
+			if strings.HasPrefix(l.list[i], word) {
+				if seen++; seen == n {
+					return l.list[i], true
+				}
+			}
+		}
+		if l.end {
+			return "", false
+		}
+		l.cond.Wait()
+	}
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.list...)
+}
+
+// replica is a replica in a process of its own, which can be killed.
+type replica struct {
+	cmd             *exec.Cmd
+	console, events *lines
+	late            *time.Timer
+	err             error
+	ended           sync.Once
+}
+
+func startReplica(t testing.TB, p part) *replica {
+	t.Helper()
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "part.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{cmd: exec.Command(self)}
+	r.cmd.Env = append(os.Environ(), replicaVariable+"="+file)
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := r.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.console, r.events = readLines(out), readLines(events)
+	r.late = time.AfterFunc(patience, r.kill)
+	t.Cleanup(func() { r.kill(); _ = r.wait() })
+	return r
+}
+
+func (r *replica) kill() { _ = r.cmd.Process.Signal(syscall.SIGKILL) }
+
+// wait waits for the end of the process.
+func (r *replica) wait() error {
+	r.ended.Do(func() {
+		r.console.await("\x00", 1)
+		r.events.await("\x00", 1)
+		r.err = r.cmd.Wait()
+		r.late.Stop()
+	})
+	return r.err
+}
+
+// tells waits for an event.
+func (r *replica) tells(t testing.TB, kind string) string {
+	t.Helper()
+	line, ok := r.events.await(kind, 1)
+	if !ok {
+		t.Fatalf("a replica ended before it told %q; it told\n%s\nand its console said\n%s",
+			kind, strings.Join(r.events.all(), "\n"), tail(strings.Join(r.console.all(), "\n")))
+	}
+	return strings.TrimSpace(strings.TrimPrefix(line, kind))
+}
