@@ -250,6 +250,24 @@ func TestFollowLetsReadsIn(t *testing.T) {
 	}
 }
 
+// A disk that both replicas read has no blocks of which each may read another.
+func TestDiscardsThatReadAsZeros(t *testing.T) {
+	m, done := &memory{bytes: bytes.Repeat([]byte{'x'}, 4096)}, make(chan machine.DiskDone, 1)
+	d := NewDisk(m, DiskOptions{ZeroDiscards: true, Done: func(d machine.DiskDone) { done <- d }})
+	defer d.Close()
+	if err := d.Claim(context.Background(), ft.Fence{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	o := zero(1, 0)
+	o.Op = machine.DiskDiscard
+	d.Submit(o)
+	d.Release(1)
+	<-done
+	if m.bytes[0] != 0 {
+		t.Errorf("it reads as before, after %v", m.log)
+	}
+}
+
 func TestReleaseOfNothingIsABug(t *testing.T) {
 	h := newHarness(t, &memory{bytes: make([]byte, 8192)}, 0)
 	defer func() {
