@@ -64,8 +64,9 @@ func (f *face) event(e vm.Event) {
 // disconnects. end stops the replica.
 func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach func()) {
 	if f.saveTo != "" {
-		go f.saveOnSignal(ctx, r)
+		go onSignal(ctx, unix.SIGUSR1, func() { f.save(r, f.saveTo) })
 	}
+	go onSignal(ctx, unix.SIGCONT, r.Resume)
 	if f.out != nil {
 		f.out.Write(control.Line{Address: r.Addr()})
 		go f.obey(r)
@@ -86,12 +87,13 @@ func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach fu
 	if fd := int(f.env.Stdin.Fd()); term.IsTerminal(fd) {
 		if old, err := term.MakeRaw(fd); err == nil {
 			restore = func() { _ = term.Restore(fd, old) }
-			f.say("the terminal is the guest's console; Ctrl-A x ends the VM, Ctrl-A s saves a snapshot, Ctrl-A Ctrl-A sends Ctrl-A")
+			f.say("the terminal is the guest's console; Ctrl-A x ends the VM, Ctrl-A s saves a snapshot, Ctrl-A r tries stopped disks again, Ctrl-A Ctrl-A sends Ctrl-A")
 		}
 	}
 	go typeConsole(f.env.Stdin, r, keys{
 		'x': func() bool { end(); return false },
 		's': func() bool { go f.save(r, f.saveTo); return true },
+		'r': func() bool { r.Resume(); return true },
 	})
 	return restore
 }
@@ -99,16 +101,17 @@ func (f *face) attach(ctx context.Context, r *vm.Replica, end func()) (detach fu
 // save writes a snapshot; the replica tells how it went.
 func (f *face) save(r *vm.Replica, path string) { _, _ = r.Save(path) }
 
-func (f *face) saveOnSignal(ctx context.Context, r *vm.Replica) {
+// onSignal calls f at each signal.
+func onSignal(ctx context.Context, s os.Signal, f func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGUSR1)
+	signal.Notify(signals, s)
 	defer signal.Stop(signals)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-signals:
-			f.save(r, f.saveTo)
+			f()
 		}
 	}
 }
@@ -122,6 +125,8 @@ func (f *face) obey(r *vm.Replica) {
 			go f.save(r, path)
 		} else if lines.Text() == control.ResetStatistics {
 			r.ResetStatistics()
+		} else if lines.Text() == control.Resume {
+			r.Resume()
 		}
 	}
 	os.Exit(ExitFailed)

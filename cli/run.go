@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime/pprof"
-	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -20,7 +19,7 @@ import (
 // hostFlags are what run and backup share: this host's part of a VM.
 type hostFlags struct {
 	Advertise string `placeholder:"HOST:PORT" help:"Address at which the peer reaches this side's end of the logging channel, if it is not the one listened on."`
-	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel and the switch are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
+	Insecure  bool   `help:"Allow addresses beyond loopback although the logging channel, the switch and block stores (nbd://, store:) are not encrypted. Only on a network that you trust: who can write to the channel owns the guest."`
 	Engine    string `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: jit (its code is translated into this host's), interp (it is interpreted), reference (interpreted without any cache, for comparison: very slow), or auto: jit where this host allows it, else interp. All do the same, and the peer may have another one."`
 	Save      string `type:"path" placeholder:"FILE" help:"Where Ctrl-A s on the terminal and the signal SIGUSR1 write a snapshot of the running VM; the VM goes on. A file of that name is replaced. Without it Ctrl-A s writes NAME-POSITION.snapshot here, and SIGUSR1 ends this process as ever."`
 	Profile   string `type:"path" hidden:"" help:"Write a CPU profile of this process to a file."`
@@ -52,7 +51,7 @@ func (c *runCommand) Run(ctx context.Context, env Env, parsed *kong.Context) (er
 	if c.ELF != "" {
 		return c.elfFlags.run(ctx, env, c.Engine)
 	}
-	cfg, err := c.config(c.Spec)
+	cfg, err := c.config(ctx, c.Spec)
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,7 @@ func (c *runCommand) Run(ctx context.Context, env Env, parsed *kong.Context) (er
 }
 
 func (c *backupCommand) Run(ctx context.Context, env Env) (err error) {
-	cfg, err := c.config(c.Spec)
+	cfg, err := c.config(ctx, c.Spec)
 	if err != nil {
 		return err
 	}
@@ -92,17 +91,20 @@ func (c *backupCommand) Run(ctx context.Context, env Env) (err error) {
 }
 
 // config is the replica's configuration as the spec and the flags say.
-func (h *hostFlags) config(path string) (vm.Config, error) {
+func (h *hostFlags) config(ctx context.Context, path string) (vm.Config, error) {
 	v, err := spec.Load(path)
 	if err != nil {
 		return vm.Config{}, refused(err)
+	}
+	v.SizeOf = func(target string, readOnly bool) (uint64, error) {
+		return vm.DiskSize(ctx, v.Name, target, readOnly, h.Insecure)
 	}
 	mc, err := v.Config()
 	if err != nil {
 		return vm.Config{}, refused(err)
 	}
 	cfg := vm.Config{
-		Name: v.Name, Machine: mc, Arbiter: strings.TrimPrefix(v.Arbiter, "file:"),
+		Name: v.Name, Machine: mc, Arbiter: v.Arbiter,
 		Advertise: h.Advertise, Insecure: h.Insecure, Engine: h.Engine,
 		Heartbeat: v.Heartbeat, Timeout: v.Timeout, LagTarget: v.LagTarget,
 	}

@@ -311,9 +311,15 @@ func (d *document) arbiter(n *yaml.Node) string {
 	if command, ok := strings.CutPrefix(s, "exec:"); ok && strings.TrimSpace(command) != "" {
 		return s
 	}
+	if address, ok := strings.CutPrefix(s, "store:"); ok && storeAddress(address) {
+		if socket, ok := strings.CutPrefix(address, "unix:"); ok {
+			return "store:unix:" + d.path(socket)
+		}
+		return s
+	}
 	path, ok := strings.CutPrefix(s, "file:")
 	if !ok || path == "" {
-		d.wrong(n, "arbiter is %q; write file:DIRECTORY, on storage that both hosts reach, or a driver's exec:COMMAND or unix:PATH", s)
+		d.wrong(n, "arbiter is %q; write file:DIRECTORY, on storage that both hosts reach, store:HOST:PORT of a block store, or a driver's exec:COMMAND or unix:PATH", s)
 		return s
 	}
 	path = d.path(path)
@@ -321,6 +327,15 @@ func (d *document) arbiter(n *yaml.Node) string {
 		d.wrong(n, "arbiter: %s is no directory", path)
 	}
 	return "file:" + path
+}
+
+// storeAddress says whether a block store can be at s: HOST:PORT or unix:PATH.
+func storeAddress(s string) bool {
+	if socket, ok := strings.CutPrefix(s, "unix:"); ok {
+		return socket != ""
+	}
+	host, port, err := net.SplitHostPort(s)
+	return err == nil && host != "" && port != ""
 }
 
 // minDuration is the shortest setting that a host can keep.

@@ -42,8 +42,10 @@ type VM struct {
 	NICs    []NIC
 	// SizeOf is the size in bytes of a disk that is a URL. Config needs it if
 	// there is one; Load leaves it nil.
-	SizeOf  func(url string, readOnly bool) (uint64, error)
-	Arbiter string // file:PATH or unix:PATH, the path absolute, or exec:COMMAND; empty if there is none
+	SizeOf func(url string, readOnly bool) (uint64, error)
+	// Arbiter is file:PATH, unix:PATH or store:unix:PATH, the path absolute, or
+	// store:HOST:PORT or exec:COMMAND; empty if there is none.
+	Arbiter string
 
 	Heartbeat time.Duration // how often the logging channel shows life
 	Timeout   time.Duration // silence after which the peer counts as lost

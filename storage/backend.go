@@ -58,6 +58,12 @@ func CanFollow(b Backend) error {
 	return f.Follow()
 }
 
+// An Abandoner is a Backend whose requests may wait without end, for a server
+// that is gone. Abandon makes those under way return at once, with an error.
+type Abandoner interface {
+	Abandon()
+}
+
 // ErrFenced is what a Backend answers once a process with a greater fence number
 // has claimed the disk. Nothing of what failed with it was written.
 type ErrFenced struct{ By ft.Fence }

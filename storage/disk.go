@@ -168,6 +168,14 @@ func (d *Disk) Idle() bool {
 	return d.queue.released == 0
 }
 
+// Quiet says whether nothing runs and nothing will: what is left, if anything,
+// waits for Resume.
+func (d *Disk) Quiet() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running == 0 && (d.queue.released == 0 || d.stopped != nil)
+}
+
 // Stopped is why the disk has stopped; false if it has not.
 func (d *Disk) Stopped() (Stop, bool) {
 	d.mu.Lock()
@@ -187,11 +195,15 @@ func (d *Disk) Resume() {
 	d.startLocked()
 }
 
-// Close drops what has not begun, waits for what has, and closes the backend.
+// Close drops what has not begun, waits for what has, unless the backend can
+// abandon it, and closes the backend.
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
+	if a, ok := d.backend.(Abandoner); ok {
+		a.Abandon()
+	}
 	d.wg.Wait()
 	return d.backend.Close()
 }
@@ -246,7 +258,7 @@ func (d *Disk) finish(r *request) {
 func (d *Disk) stop(r *request, err error) {
 	d.mu.Lock()
 	d.queue.again(r)
-	first := d.stopped == nil
+	first := d.stopped == nil && !d.closed
 	s := Stop{Disk: d.opt.Index, Op: r.Op, Err: err}
 	var fenced ErrFenced
 	if first || errors.As(err, &fenced) {

@@ -21,11 +21,13 @@ type Config struct {
 	Machine *machine.Config
 	Disks   []Disk // one for each of Machine.Disks
 	NICs    []NIC  // one for each of Machine.NICs
-	// Openers open disks that are URLs. It may be nil.
+	// Openers open disks that are URLs, besides nbd:// and nbd+unix://. It may
+	// be nil.
 	Openers storage.Openers
 
-	// Arbiter is the directory of the file arbiter. Without one the VM can
-	// only run alone, and nobody keeps it from being powered on twice.
+	// Arbiter is what arbiter.Open takes, or store:ADDRESS for the cells of a
+	// block store. Without one the VM can only run alone, and nobody keeps it
+	// from being powered on twice.
 	Arbiter string
 	// Force powers on though the last run is not recorded as ended: a person
 	// has made sure that its processes are gone.
@@ -70,6 +72,9 @@ type Config struct {
 	// digestEvery is the interval of digests in the log, in instructions; tests
 	// have a shorter one.
 	digestEvery machine.Icount
+	// retryEvery is the time between two attempts of a disk that has stopped;
+	// tests have another one.
+	retryEvery time.Duration
 }
 
 // Disk is the host half of a disk.
@@ -122,6 +127,9 @@ func (c *Config) validate() error {
 	}
 	if c.digestEvery == 0 {
 		c.digestEvery = digestEvery
+	}
+	if c.retryEvery == 0 {
+		c.retryEvery = retryEvery
 	}
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}

@@ -24,6 +24,9 @@ const childEnv = "LOCKSTEP_TEST_REPLICA"
 // readsEnv, if set, has the backup read the disk.
 const readsEnv = "LOCKSTEP_TEST_BACKUP_READS"
 
+// storeEnv is the stage's block store, for a child.
+const storeEnv = "LOCKSTEP_TEST_STORE"
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(child(strings.Fields(role)))
@@ -32,7 +35,10 @@ func TestMain(m *testing.M) {
 }
 
 func child(args []string) int {
-	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20, reads: os.Getenv(readsEnv) != ""}
+	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20, store: os.Getenv(storeEnv), reads: os.Getenv(readsEnv) != ""}
+	if args[0] == "store" {
+		return serveStore(s)
+	}
 	out := json.NewEncoder(os.Stdout)
 	cfg := s.config(newEvents())
 	cfg.OnEvent = func(e Event) { _ = out.Encode(e) }
@@ -77,7 +83,7 @@ func (s *stage) start(args ...string) *process {
 	}
 	p := &process{Cmd: exec.Command(self), log: newEvents(), done: make(chan struct{})}
 	args = append([]string{args[0], s.dir, s.sw}, args[1:]...)
-	p.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "))
+	p.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "), storeEnv+"="+s.store)
 	p.Stderr = os.Stderr
 	out, err := p.StdoutPipe()
 	if err != nil {

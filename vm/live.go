@@ -120,6 +120,10 @@ func (r *Replica) liveSlice() {
 		r.sleep(-1)
 		return
 	}
+	if r.stops.any() && !r.stops.off {
+		r.sleep(-1) // the guest stands still
+		return
+	}
 	if r.out.full() || r.primary != nil && r.primary.Full() {
 		r.sleep(-1)
 		return

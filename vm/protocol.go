@@ -22,6 +22,7 @@ func (r *Replica) protocol() {
 		return
 	}
 	r.reportPeer()
+	r.retryDisks()
 	r.obey()
 	if r.out.off() && r.disksIdle() {
 		r.proto.PowerOffReleased()
@@ -395,8 +396,9 @@ func (r *Replica) disksIdle() bool {
 	if r.out.waitsForPeer() {
 		return false
 	}
-	for _, d := range r.disks {
-		if !d.Idle() {
+	for i, d := range r.disks {
+		// What a disk that has stopped keeps was never done for the guest.
+		if !d.Idle() && !(r.stops.of[i] != nil && d.Quiet()) {
 			return false
 		}
 	}

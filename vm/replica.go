@@ -59,6 +59,8 @@ type Replica struct {
 	live     liveState
 	follow   followState
 
+	stops diskStops // disks that errors of the host have stopped
+
 	links    int // NICs that reach their switch
 	nextTick time.Duration
 	seen     ft.State  // of the protocol, as last told
@@ -142,7 +144,7 @@ func Follow(cfg Config) (*Replica, error) {
 func (r *Replica) open() error {
 	c := &r.cfg
 	if c.Arbiter != "" {
-		arb, err := arbiter.Open(c.Arbiter)
+		arb, err := c.openArbiter()
 		if err != nil {
 			return err
 		}
@@ -288,7 +290,7 @@ func (r *Replica) running() bool {
 func (r *Replica) stop() {
 	switch {
 	case r.running():
-		r.live.stop = true
+		r.live.stop, r.stops.off = true, true
 	case r.proto != nil && r.proto.Live() && !r.live.started:
 		r.neverRan(Ended, nil)
 	default:

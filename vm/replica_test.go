@@ -28,6 +28,9 @@ type stage struct {
 	toy    sim.ToyConfig
 	memory uint64
 	reads  bool // by the backup
+	// store is the socket of a block store that has the disk and the arbiter;
+	// empty for a file and a directory.
+	store string
 }
 
 func newStage(t *testing.T) *stage {
@@ -49,6 +52,10 @@ func (s *stage) disk() string { return filepath.Join(s.dir, "disk.img") }
 
 // config is a replica of a toy on the stage.
 func (s *stage) config(log *events) Config {
+	path, arb := s.disk(), filepath.Join(s.dir, "arbiter")
+	if s.store != "" {
+		path, arb = "nbd+unix:///disk0?socket="+s.store, "store:unix:"+s.store
+	}
 	cfg := Config{
 		Name: "toy",
 		Machine: &machine.Config{
@@ -56,9 +63,9 @@ func (s *stage) config(log *events) Config {
 			Disks:  []machine.DiskConfig{{Sectors: 16}},
 			NICs:   []machine.NICConfig{{MAC: [6]byte{2, 0, 0, 0, 0, 1}}},
 		},
-		Disks:   []Disk{{Path: s.disk()}},
+		Disks:   []Disk{{Path: path}},
 		NICs:    []NIC{{Switch: s.sw}},
-		Arbiter: filepath.Join(s.dir, "arbiter"),
+		Arbiter: arb,
 		OnEvent: log.add,
 		build: func(*machine.Config, machine.Birth) (machine.Machine, error) {
 			return sim.NewToy(s.toy), nil

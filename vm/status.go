@@ -32,6 +32,10 @@ type Status struct {
 		Different uint64 `json:"different"`
 	} `json:"digests"`
 
+	// Stopped has the disks that errors of the host have stopped: the guest
+	// stands still until they go on.
+	Stopped []StoppedDisk `json:"stopped_disks,omitempty"`
+
 	// Survives says what this set-up survives, or what it does not.
 	Survives string `json:"survives,omitempty"`
 }
@@ -69,19 +73,21 @@ type Event struct {
 type EventKind string
 
 const (
-	EventWaiting   EventKind = "waiting"    // the primary waits for its backup
-	EventPowerOn   EventKind = "power-on"   // the first instruction is about to run
-	EventProtected EventKind = "protected"  // the backup is armed
-	EventPeerLost  EventKind = "peer-lost"  // the loss of the peer was noticed
-	EventClaimWon  EventKind = "claim-won"  // this side goes on
-	EventClaimLost EventKind = "claim-lost" // the other side goes on
-	EventLive      EventKind = "live"       // this side runs on alone, its gate open
-	EventLockWait  EventKind = "lock-wait"  // waiting for the other process to let go of a disk
-	EventDiverged  EventKind = "diverged"   // this replica's state differs from the primary's
-	EventPanic     EventKind = "guest-panic"
-	EventEnded     EventKind = "ended"  // the guest powered off
-	EventHalted    EventKind = "halted" // this side has stopped for good
-	EventNote      EventKind = "note"
+	EventWaiting     EventKind = "waiting"      // the primary waits for its backup
+	EventPowerOn     EventKind = "power-on"     // the first instruction is about to run
+	EventProtected   EventKind = "protected"    // the backup is armed
+	EventPeerLost    EventKind = "peer-lost"    // the loss of the peer was noticed
+	EventClaimWon    EventKind = "claim-won"    // this side goes on
+	EventClaimLost   EventKind = "claim-lost"   // the other side goes on
+	EventLive        EventKind = "live"         // this side runs on alone, its gate open
+	EventLockWait    EventKind = "lock-wait"    // waiting for the other process to let go of a disk
+	EventDiskStopped EventKind = "disk-stopped" // an error of the host; the guest stands still
+	EventDiskResumed EventKind = "disk-resumed" // the disk works again
+	EventDiverged    EventKind = "diverged"     // this replica's state differs from the primary's
+	EventPanic       EventKind = "guest-panic"
+	EventEnded       EventKind = "ended"  // the guest powered off
+	EventHalted      EventKind = "halted" // this side has stopped for good
+	EventNote        EventKind = "note"
 )
 
 // Outcome is how a replica came to its end.
@@ -128,6 +134,7 @@ func (r *Replica) publish() {
 	if r.follow.diverged {
 		st.Digests.Different = 1
 	}
+	st.Stopped = r.stops.status()
 	st.Survives = r.survives()
 	r.shared.Lock()
 	defer r.shared.Unlock()

@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/lockstep-vm/lockstep/ft"
@@ -11,7 +10,7 @@ import (
 
 // openDisk opens the host half of disk number index.
 func (r *Replica) openDisk(index uint8, d Disk) error {
-	backend, err := storage.Open(d.Path, d.ReadOnly, r.cfg.Openers)
+	backend, err := storage.Open(d.Path, d.ReadOnly, r.openers())
 	if err != nil {
 		return err
 	}
@@ -31,19 +30,6 @@ func (r *Replica) openDisk(index uint8, d Disk) error {
 		return fmt.Errorf("vm: %s can only be read and written in blocks of %d bytes; write block_size: %d for it in the spec", d.Path, disk.BlockSize(), disk.BlockSize())
 	}
 	return nil
-}
-
-// diskStopped tells of a disk that an error of the host has stopped. A disk that
-// belongs to another process is the end of this replica (R19).
-func (r *Replica) diskStopped(s storage.Stop) {
-	if r.retryOwn(s) {
-		return
-	}
-	r.event(EventNote, "%v; its requests wait", s)
-	var fenced storage.ErrFenced
-	if errors.As(s, &fenced) && r.proto != nil {
-		r.proto.FencedOff()
-	}
 }
 
 // takeOver makes the disks and the switch's ports this replica's, with its fence

@@ -22,6 +22,9 @@ const (
 // ResetStatistics is the command that starts a replica's statistics anew.
 const ResetStatistics = "reset-statistics"
 
+// Resume is the command that tries the disks that have stopped again at once.
+const Resume = "resume"
+
 // Save, followed by a path, is the command that writes a snapshot of the VM. An
 // event tells how it went.
 const Save = "save "

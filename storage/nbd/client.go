@@ -318,6 +318,10 @@ func (c *Client) result(r *call, code uint32) error {
 	return fmt.Errorf("nbd: %s of %d bytes at %d of %s: %w", what, r.Length, r.Offset, c.cfg.Address, errno)
 }
 
+// Abandon is storage.Abandoner's: it ends with ErrClosed whatever waits, also for
+// a store that is gone.
+func (c *Client) Abandon() { c.end(ErrClosed) }
+
 // Close leaves the export. Requests that still wait end with ErrClosed.
 func (c *Client) Close() error {
 	c.end(ErrClosed)
@@ -358,4 +362,8 @@ func (c *Client) tell() {
 	c.changed = make(chan struct{})
 }
 
-var _ storage.Backend = (*Client)(nil)
+var _ interface {
+	storage.Backend
+	storage.Unmapper
+	storage.Abandoner
+} = (*Client)(nil)
