@@ -199,7 +199,9 @@ func (r *reader) message(k kind) any {
 		}
 		return m
 	case kindData:
-		return Data{Off: int64(r.u64()), Bytes: r.unpack(1 << maxRegionShift / tracksInRegion)}
+		m := Data{Off: int64(r.u64()), Bytes: r.unpack(1 << maxRegionShift / tracksInRegion)}
+		r.bad = r.bad || len(m.Bytes) == 0
+		return m
 	case kindZero:
 		return Zero{Off: int64(r.u64()), Len: int64(r.u64())}
 	case kindEnd:
