@@ -6,8 +6,9 @@
 // # What it does
 //
 // Blocks are chained within a page; a jump elsewhere is looked up in Jumps, and so
-// is a return: the host predicts indirect jumps by their history, and a stack of
-// return addresses would cost each call more instructions than it saves a return.
+// is a return: the host predicts indirect jumps by their history. A ring of return
+// addresses was measured on recursion and on an interpreter, and gained nothing:
+// each call pays what a return saves.
 // Accesses to RAM, F and D, atomics, and what kernels do at every system call and
 // around every critical section stay in translated code. The hart does the rest,
 // one instruction at a time, and code goes on behind it.
