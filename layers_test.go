@@ -58,6 +58,7 @@ var layers = map[string]layer{
 	"cli/control":         {imports: []string{"vm", "network"}},
 	"cli/demo":            {imports: []string{"vm", "image", "network", "cli/control"}},
 	"cli/bench":           {imports: []string{"machine", "vm", "image"}},
+	"internal/citest":     {},
 	"cmd/lockstep":        {imports: []string{"cli"}},
 	"cmd/lockstep-etcd":   {imports: []string{"arbiter/etcd"}},
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
 )
@@ -54,7 +55,7 @@ func eachBatch(t *testing.T, programs int, lacks []feature, f func(t *testing.T,
 		k.lacks = lacks
 		t.Run(k.name, func(t *testing.T) {
 			if names := k.missing(); names != nil {
-				unable(t, fmt.Errorf("not compared: this QEMU has no %v; QEMU 8 or later has: name one in LOCKSTEP_QEMU", names))
+				citest.Unable(t, fmt.Errorf("not compared: this QEMU has no %v; QEMU 8 or later has: name one in LOCKSTEP_QEMU", names))
 			}
 			n := min(programs, k.slots())
 			for i := range max(rounds, 1) {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
 // A feature is an extension of ours that not every QEMU has, by the name of
@@ -89,21 +91,12 @@ func fit(q *emulator) (*emulator, error) {
 	}
 }
 
-// unable ends a test that this machine is not equipped for. CI must be.
-func unable(t *testing.T, why error) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // needQEMU finds QEMU, or skips. CI must have it.
 func needQEMU(t *testing.T) *emulator {
 	t.Helper()
 	q, err := theQEMU()
 	if err != nil {
-		unable(t, err)
+		citest.Unable(t, err)
 	}
 	return q
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/machine/hart"
 	"github.com/lockstep-vm/lockstep/machine/mem"
 	"github.com/lockstep-vm/lockstep/machine/rv64"
@@ -138,7 +139,7 @@ func runUser(t *testing.T, image []byte) ([]byte, uint64) {
 func TestAgainstUserModeQEMU(t *testing.T) {
 	path, err := exec.LookPath("qemu-riscv64")
 	if err != nil {
-		unable(t, fmt.Errorf("%w: install it (apt-get install qemu-user)", err))
+		citest.Unable(t, fmt.Errorf("%w: install it (apt-get install qemu-user)", err))
 	}
 	first := number(t, "LOCKSTEP_CONFORMANCE_SEED", 1)
 	rounds := max(1, number(t, "LOCKSTEP_CONFORMANCE", 1))

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
 func TestConsole(t *testing.T) {
@@ -158,7 +160,7 @@ func TestChosen(t *testing.T) {
 
 func TestProfileIsShell(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
-		t.Skip("no sh")
+		citest.Unable(t, "no sh")
 	}
 	cmd := exec.Command("sh", "-n")
 	cmd.Stdin = strings.NewReader(profile(programs))
@@ -222,7 +224,7 @@ func TestProgramIsBuiltOfItsSources(t *testing.T) {
 	}
 
 	if _, err := exec.LookPath("riscv64-linux-gnu-gcc"); err != nil {
-		t.Skip("no riscv64-linux-gnu-gcc to build it again (Debian: gcc-riscv64-linux-gnu)")
+		citest.Unable(t, "no riscv64-linux-gnu-gcc to build it again (Debian: gcc-riscv64-linux-gnu)")
 	}
 	out := t.TempDir()
 	cmd := exec.CommandContext(context.Background(), "./programs/build.sh")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/jit"
 )
@@ -16,7 +17,7 @@ func translating(t testing.TB, threshold int32) Engine {
 	t.Helper()
 	native, err := jit.New(jit.DefaultSize)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	return Engine{Native: native, Threshold: threshold}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
 	"github.com/lockstep-vm/lockstep/machine/jit"
@@ -142,7 +143,7 @@ func translated(t *testing.T, threshold int32) hart.Options {
 	t.Helper()
 	engine, err := jit.New(1 << 20)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	return hart.Options{Native: engine, Threshold: threshold}
 }

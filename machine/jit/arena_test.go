@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
 const testSize = 1 << 16
@@ -23,7 +25,7 @@ func testArena(t *testing.T) *arena {
 	t.Helper()
 	a, err := newArena(testSize)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	return a
 }
@@ -73,7 +75,7 @@ func TestSystemDoesNotWriteTheExecutableView(t *testing.T) {
 	a := testArena(t)
 	mem, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	defer mem.Close()
 	if _, err := mem.WriteAt([]byte{1}, int64(a.exec)); err == nil {
@@ -88,7 +90,7 @@ func TestFileIsSealed(t *testing.T) {
 	name := fmt.Sprintf("/proc/self/map_files/%x-%x", a.exec, a.exec+testSize)
 	file, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	defer file.Close()
 	fd := int(file.Fd())
@@ -190,7 +192,7 @@ func TestDenial(t *testing.T) {
 			out, err := cmd.CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) {
-				t.Skip(err)
+				citest.Unable(t, err)
 			}
 			switch exit.ExitCode() {
 			case exitDenied:

@@ -3,6 +3,7 @@ package jit_test
 import (
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/hart"
 	"github.com/lockstep-vm/lockstep/machine/jit"
@@ -40,7 +41,7 @@ func newNative(t testing.TB) hart.Native {
 	t.Helper()
 	e, err := jit.New(16 << 20)
 	if err != nil {
-		t.Skip(err)
+		citest.Unable(t, err)
 	}
 	return e
 }
