@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/vm"
 )
 
@@ -20,25 +21,11 @@ const (
 	suiteBase   = 0x8000_0000
 )
 
-// need finds another program, or skips. CI must have it.
-func need(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		how := fmt.Sprintf("%s is not installed (apt-get install %s)", name, pkg)
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	return path
-}
-
 // C programs on the bare machine leave the same signature, say the same and end
 // with the same status on every engine as on QEMU's spike board.
 func TestProgramsAgainstQEMU(t *testing.T) {
-	gcc := need(t, "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu")
-	qemu := need(t, "qemu-system-riscv64", "qemu-system-misc")
+	gcc := citest.Program(t, "riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu")
+	qemu := citest.Program(t, "qemu-system-riscv64", "qemu-system-misc")
 	sources := filepath.Join("testdata", "elf")
 	files, err := filepath.Glob(filepath.Join(sources, "*.c"))
 	if err != nil || len(files) < 4 {

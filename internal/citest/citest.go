@@ -3,7 +3,9 @@
 package citest
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -17,4 +19,14 @@ func Unable(t testing.TB, why ...any) {
 		t.Fatal(why...)
 	}
 	t.Skip(why...)
+}
+
+// Program finds another program, which Debian has in a package.
+func Program(t testing.TB, name, pkg string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Unable(t, fmt.Sprintf("%s is not installed (apt-get install %s)", name, pkg))
+	}
+	return path
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
 func mustWrite(t *testing.T, path string, b []byte) string {
@@ -281,14 +283,7 @@ func TestParseSize(t *testing.T) {
 
 func qemuImg(t *testing.T) func(args ...string) {
 	t.Helper()
-	path, err := exec.LookPath("qemu-img")
-	if err != nil {
-		const how = "qemu-img is not installed (apt-get install qemu-utils)"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
+	path := citest.Program(t, "qemu-img", "qemu-utils")
 	return func(args ...string) {
 		t.Helper()
 		if out, err := exec.Command(path, args...).CombinedOutput(); err != nil {

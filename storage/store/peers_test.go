@@ -12,22 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/citest"
 	"github.com/lockstep-vm/lockstep/storage/nbd"
 )
-
-// program finds a peer of ours. Where it is not installed the test has nothing
-// to say; in CI it is.
-func program(t *testing.T, name, install string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing; apt-get install %s", name, install)
-	}
-	if err != nil {
-		t.Skipf("%s is not installed (apt-get install %s)", name, install)
-	}
-	return path
-}
 
 // say runs a program to its end and returns what it says.
 func say(t *testing.T, ok bool, name string, args ...string) string {
@@ -80,7 +67,7 @@ func exercise(t *testing.T, a nbd.Address) {
 }
 
 func TestPeerNbdkit(t *testing.T) {
-	nbdkit := program(t, "nbdkit", "nbdkit")
+	nbdkit := citest.Program(t, "nbdkit", "nbdkit")
 	socket := filepath.Join(t.TempDir(), "s")
 	// The listening socket is nbdkit's from the start, so nobody waits for it.
 	for _, plugin := range []string{"memory", "file"} {
@@ -94,7 +81,7 @@ func TestPeerNbdkit(t *testing.T) {
 }
 
 func TestPeerQemuNbd(t *testing.T) {
-	qemu := program(t, "qemu-nbd", "qemu-utils")
+	qemu := citest.Program(t, "qemu-nbd", "qemu-utils")
 	a := peer(t, filepath.Join(t.TempDir(), "s"), qemu, []string{"--persistent", "--shared=4", "--format=raw", "--discard=unmap", image(t, diskSize)})
 	exercise(t, a)
 }
@@ -134,7 +121,7 @@ func peer(t *testing.T, socket, name string, args []string) nbd.Address {
 
 // QEMU's tools use an export of ours as any other, until a VM claims it.
 func TestPeerQemu(t *testing.T) {
-	img, qemuIO := program(t, "qemu-img", "qemu-utils"), program(t, "qemu-io", "qemu-utils")
+	img, qemuIO := citest.Program(t, "qemu-img", "qemu-utils"), citest.Program(t, "qemu-io", "qemu-utils")
 	path := image(t, diskSize)
 	s := serve(t, path)
 	url := s.URL("disk0")
@@ -177,7 +164,7 @@ func TestPeerQemu(t *testing.T) {
 }
 
 func TestPeerNbdinfo(t *testing.T) {
-	nbdinfo := program(t, "nbdinfo", "libnbd-bin")
+	nbdinfo := citest.Program(t, "nbdinfo", "libnbd-bin")
 	s := serve(t, image(t, diskSize), func(c *Config) {
 		c.Exports = append(c.Exports, Export{Name: "second disk", File: image(t, diskSize), ReadOnly: true})
 	})
@@ -210,7 +197,7 @@ func TestPeerNbdinfo(t *testing.T) {
 
 // Attaching needs a kernel module; listing does not.
 func TestPeerNbdClient(t *testing.T) {
-	client := program(t, "nbd-client", "nbd-client")
+	client := citest.Program(t, "nbd-client", "nbd-client")
 	s := serve(t, image(t, diskSize))
 	host, port, err := net.SplitHostPort(s.Addresses()[0])
 	if err != nil {
