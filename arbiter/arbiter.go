@@ -24,16 +24,21 @@ var ErrTaken = errors.New("arbiter: another process has just powered this VM on"
 // goroutines. Every answer is durable before it is given; after an error nothing
 // is known, and asking again costs nothing.
 type Arbiter interface {
-	// Claim is the test-and-set. It answers the process that owns the cell: who
-	// if it won, now or before.
-	Claim(cell ft.Cell, who ft.ProcessID) (owner ft.ProcessID, err error)
+	// Claim is the test-and-set. It answers the process that owns the cell: the
+	// one that claims if it won, now or before. With local disks the cell names
+	// the winner's copy as well; the images were marked with Copies.Gen, durably,
+	// before.
+	Claim(c ft.Claim) (owner ft.ProcessID, err error)
+	// NameCopies records both copies of the pairing of a cell, which is about to
+	// be armed. The images were marked with Copies.Gen, durably, before. Asking
+	// again is no error.
+	NameCopies(cell ft.Cell, c ft.Copies) error
 	// Last is the record of the VM's last run; false if it was never powered on.
 	Last(vm string) (Record, bool, error)
 	// BeginRun records a power-on. It refuses with ErrNotEnded unless the last
-	// run is recorded as ended or a person orders it with force: nobody may
-	// conclude that a VM that runs alone is dead. Force means that the operator
-	// has made sure, by hand, that the last run's processes are gone.
-	BeginRun(vm string, who ft.ProcessID, force bool) (ft.Run, error)
+	// run is recorded as ended or a person orders it with Force: nobody may
+	// conclude that a VM that runs alone is dead.
+	BeginRun(p PowerOn) (ft.Run, error)
 	// EndRun records the planned end of a run: the guest is off and every disk
 	// write before that is done. Recording it again is no error.
 	EndRun(vm string, run ft.Run) error
@@ -49,11 +54,30 @@ type Arbiter interface {
 	Close() error
 }
 
+// PowerOn asks for a new run of a VM.
+type PowerOn struct {
+	VM string
+	By ft.ProcessID
+	// Force means that the operator has made sure, by hand, that the last run's
+	// processes are gone.
+	Force bool
+	// Copy is the copy of the local disks that the run begins with; zero without
+	// local disks. The caller has asked ft.PowerOn whether it may.
+	Copy ft.CopyID
+	// Mark marks the images of Copy, durably. It is called with the generation
+	// of the run before the run is recorded: a copy that is current is never
+	// behind the record. An error of it is BeginRun's. Nil without local disks.
+	Mark func(ft.Generation) error
+}
+
 // Record is what is known of a VM's last run.
 type Record struct {
 	Run     ft.Run
 	Process ft.ProcessID // who began it
 	Ended   bool
+	// Copies are the current copies of the VM's local disks, as this run or, if
+	// it had none, an earlier one has named them last. Zero without local disks.
+	Copies ft.Copies
 }
 
 // Open opens the arbiter that a spec names:

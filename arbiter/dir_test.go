@@ -22,9 +22,9 @@ func TestAnsweredClaimSurvivesCrash(t *testing.T) {
 	for crashAt := 1; crashAt < 40; crashAt++ {
 		cell.Epoch = ft.Epoch(crashAt)
 		disk.failAfter = crashAt
-		first, err := d.Claim(cell, process(1))
+		first, err := d.Claim(ft.Claim{Cell: cell, By: process(1)})
 		disk.crash()
-		second, err2 := d.Claim(cell, process(2))
+		second, err2 := d.Claim(ft.Claim{Cell: cell, By: process(2)})
 		if err2 != nil {
 			t.Fatal(err2)
 		}
@@ -50,7 +50,7 @@ func TestDamagedClaimIsAnErrorNotAWinner(t *testing.T) {
 		t.Fatal(err)
 	}
 	cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: 1}
-	if _, err := d.Claim(cell, process(1)); err != nil {
+	if _, err := d.Claim(ft.Claim{Cell: cell, By: process(1)}); err != nil {
 		t.Fatal(err)
 	}
 	found, err := filepath.Glob(filepath.Join(path, "web", "claim-*"))
@@ -60,7 +60,7 @@ func TestDamagedClaimIsAnErrorNotAWinner(t *testing.T) {
 	if err := os.WriteFile(found[0], []byte("lockstep claim 1\nprocess 00\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if owner, err := d.Claim(cell, process(1)); err == nil {
+	if owner, err := d.Claim(ft.Claim{Cell: cell, By: process(1)}); err == nil {
 		t.Errorf("owner %v from a damaged cell", owner)
 	}
 }

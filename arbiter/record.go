@@ -16,21 +16,28 @@ import (
 
 // Over makes an arbiter of a store of cells. The names of the cells of a VM:
 //
-//	run-ORDINAL                 a power-on: run id and process
+//	run-ORDINAL                 a power-on: run id, process, copy
 //	run-ORDINAL.ended           its planned end
-//	claim-ORDINAL-ID-EPOCH      the winner of an epoch
+//	claim-ORDINAL-ID-EPOCH      the winner of an epoch: process, copy
+//	armed-ORDINAL-ID-EPOCH      the copies of a pairing that may be armed: primary, backup
+//
+// The copy of a cell is left out without local disks.
 func Over(store cells.Store) Arbiter { return &keeper{Store: store} }
 
 // keeper gives the cells their meaning.
 type keeper struct{ cells.Store }
 
-func (k *keeper) Claim(cell ft.Cell, who ft.ProcessID) (owner ft.ProcessID, err error) {
-	name := fmt.Sprintf("claim-%d-%x-%d", cell.Run.Ordinal, cell.Run.ID, cell.Epoch)
-	have, err := k.Create(cell.VM, name, encode("claim", field{"process", who[:]}))
-	if err != nil {
-		return owner, fmt.Errorf("arbiter: claim of %v: %w", cell, err)
+func (k *keeper) Claim(c ft.Claim) (owner ft.ProcessID, err error) {
+	cell, copies := c.Cell, c.Copies
+	if copies != (ft.Copies{}) && copies != ft.ClaimedCopies(cell.Run, cell.Epoch, copies.Primary) {
+		panic(fmt.Sprintf("BUG: arbiter: the claim of %v would name %+v", cell, copies))
 	}
-	if err := decode(have, "claim", field{"process", owner[:]}); err != nil {
+	fields := append([]field{{"process", c.By[:]}}, copyField(copies.Primary)...)
+	have, err := k.Create(cell.VM, cellName("claim", cell), encode("claim", fields...))
+	if err == nil {
+		owner, _, err = decodeClaim(have)
+	}
+	if err != nil {
 		return owner, fmt.Errorf("arbiter: claim of %v: %w", cell, err)
 	}
 	return owner, nil
@@ -38,6 +45,9 @@ func (k *keeper) Claim(cell ft.Cell, who ft.ProcessID) (owner ft.ProcessID, err 
 
 func (k *keeper) Last(vm string) (Record, bool, error) {
 	rec, any, err := k.last(vm)
+	if err == nil && any {
+		rec.Copies, err = k.copies(vm, rec.Run.Ordinal)
+	}
 	if err != nil {
 		return Record{}, false, fmt.Errorf("arbiter: run record of %s: %w", vm, err)
 	}
@@ -49,23 +59,20 @@ func (k *keeper) last(vm string) (rec Record, any bool, err error) {
 	if err != nil {
 		return rec, false, err
 	}
+	ordinal := uint64(0)
 	for _, name := range names {
 		n, err := strconv.ParseUint(strings.TrimPrefix(name, "run-"), 10, 64)
-		if err == nil && n > rec.Run.Ordinal {
-			rec.Run.Ordinal = n
+		if err == nil {
+			ordinal = max(ordinal, n)
 		}
 	}
-	if rec.Run.Ordinal == 0 {
+	if ordinal == 0 {
 		return rec, false, nil
 	}
-	have, err := k.Read(vm, runName(rec.Run.Ordinal))
-	if err != nil {
+	if rec.Run, rec.Process, _, err = k.readRun(vm, ordinal); err != nil {
 		return rec, false, err
 	}
-	if err := decode(have, "run", field{"id", rec.Run.ID[:]}, field{"process", rec.Process[:]}); err != nil {
-		return rec, false, err
-	}
-	_, err = k.Read(vm, endName(rec.Run.Ordinal))
+	_, err = k.Read(vm, endName(ordinal))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return rec, false, err
 	}
@@ -73,32 +80,42 @@ func (k *keeper) last(vm string) (rec Record, any bool, err error) {
 	return rec, true, nil
 }
 
-func (k *keeper) BeginRun(vm string, who ft.ProcessID, force bool) (ft.Run, error) {
-	last, any, err := k.Last(vm)
-	if err != nil {
-		return ft.Run{}, err
+func (k *keeper) BeginRun(p PowerOn) (ft.Run, error) {
+	if (p.Copy == ft.CopyID{}) != (p.Mark == nil) {
+		panic("BUG: arbiter: a copy and its mark belong together")
 	}
-	if any && last.Process == who {
+	last, any, err := k.last(p.VM)
+	if err != nil {
+		return ft.Run{}, fmt.Errorf("arbiter: run record of %s: %w", p.VM, err)
+	}
+	if any && last.Process == p.By {
 		return last.Run, nil // our own power-on, asked again
 	}
-	if any && !last.Ended && !force {
+	if any && !last.Ended && !p.Force {
 		return ft.Run{}, fmt.Errorf("%w (run %v)", ErrNotEnded, last.Run)
 	}
 	run := ft.Run{Ordinal: last.Run.Ordinal + 1}
 	if _, err := rand.Read(run.ID[:]); err != nil {
 		return ft.Run{}, fmt.Errorf("arbiter: %w", err)
 	}
-	have, err := k.Create(vm, runName(run.Ordinal), encode("run", field{"id", run.ID[:]}, field{"process", who[:]}))
+	if p.Mark != nil {
+		if err := p.Mark(ft.WinnerGeneration(run, 0)); err != nil {
+			return ft.Run{}, err
+		}
+	}
+	fields := append([]field{{"id", run.ID[:]}, {"process", p.By[:]}}, copyField(p.Copy)...)
+	have, err := k.Create(p.VM, runName(run.Ordinal), encode("run", fields...))
 	if err != nil {
-		return ft.Run{}, fmt.Errorf("arbiter: power-on of %s: %w", vm, err)
+		return ft.Run{}, fmt.Errorf("arbiter: power-on of %s: %w", p.VM, err)
 	}
-	var winner ft.ProcessID
-	if err := decode(have, "run", field{"id", run.ID[:]}, field{"process", winner[:]}); err != nil {
-		return ft.Run{}, fmt.Errorf("arbiter: power-on of %s: %w", vm, err)
+	id, winner, _, err := decodeRun(have)
+	if err != nil {
+		return ft.Run{}, fmt.Errorf("arbiter: power-on of %s: %w", p.VM, err)
 	}
-	if winner != who {
+	if winner != p.By {
 		return ft.Run{}, ErrTaken
 	}
+	run.ID = id
 	return run, nil
 }
 
@@ -108,6 +125,10 @@ func (k *keeper) EndRun(vm string, run ft.Run) error {
 		return fmt.Errorf("arbiter: end of run %v of %s: %w", run, vm, err)
 	}
 	return nil
+}
+
+func cellName(kind string, c ft.Cell) string {
+	return fmt.Sprintf("%s-%d-%x-%d", kind, c.Run.Ordinal, c.Run.ID, c.Epoch)
 }
 
 func runName(ordinal uint64) string { return fmt.Sprintf("run-%d", ordinal) }

@@ -308,7 +308,7 @@ func (r *Replica) invite() {
 // claim asks the arbiter beside the owner; no answer is reported as unknown.
 func (r *Replica) claim(c ft.Claim) {
 	r.task(func() {
-		owner, err := r.arb.Claim(c.Cell, c.By)
+		owner, err := r.arb.Claim(c)
 		res := ft.Unknown
 		switch {
 		case err != nil:

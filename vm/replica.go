@@ -206,11 +206,11 @@ func (r *Replica) powerOn() error {
 	}
 	r.run = ft.Run{Ordinal: 1}
 	if r.arb != nil {
-		run, err := r.arb.BeginRun(r.cfg.Name, r.self, r.cfg.Force)
+		run, err := r.arb.BeginRun(arbiter.PowerOn{VM: r.cfg.Name, By: r.self, Force: r.cfg.Force})
 		if err != nil {
 			return err
 		}
-		owner, err := r.arb.Claim(ft.Cell{VM: r.cfg.Name, Run: run}, r.self)
+		owner, err := r.arb.Claim(ft.Claim{Cell: ft.Cell{VM: r.cfg.Name, Run: run}, By: r.self})
 		if err != nil {
 			return err
 		}

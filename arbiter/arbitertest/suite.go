@@ -30,6 +30,9 @@ func Run(t *testing.T, place func(t *testing.T) (open func() arbiter.Arbiter)) {
 		{"a new run", newRun},
 		{"cells apart", cellsApart},
 		{"names", names},
+		{"copies", copies},
+		{"copies of a late statement", lateStatement},
+		{"marked before the record", markedFirst},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, place(t)) })
 	}
@@ -43,7 +46,7 @@ func oneWinner(t *testing.T, open func() arbiter.Arbiter) {
 	for epoch := ft.Epoch(1); epoch <= races; epoch++ {
 		cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: epoch}
 		owners := race(t, hosts[:], 0, func(a arbiter.Arbiter, who ft.ProcessID) (ft.ProcessID, error) {
-			return a.Claim(cell, who)
+			return a.Claim(ft.Claim{Cell: cell, By: who})
 		})
 		winners := 0
 		for i, o := range owners {
@@ -58,7 +61,7 @@ func oneWinner(t *testing.T, open func() arbiter.Arbiter) {
 			t.Fatalf("epoch %d: %d winners; the owner is %v", epoch, winners, owners[0])
 		}
 		again := race(t, hosts[:], 0, func(a arbiter.Arbiter, who ft.ProcessID) (ft.ProcessID, error) {
-			return a.Claim(cell, who)
+			return a.Claim(ft.Claim{Cell: cell, By: who})
 		})
 		for i, o := range again {
 			if o != owners[0] {
@@ -97,7 +100,7 @@ func onePowerOn(t *testing.T, open func() arbiter.Arbiter) {
 	}
 	for round := uint64(1); round <= 10; round++ {
 		results := race(t, hosts, int(round)*len(hosts), func(a arbiter.Arbiter, who ft.ProcessID) (result, error) {
-			run, err := a.BeginRun("web", who, false)
+			run, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: who})
 			return result{run, err}, nil
 		})
 		var began ft.Run
@@ -132,14 +135,14 @@ func newRun(t *testing.T, open func() arbiter.Arbiter) {
 	if _, any, err := b.Last("web"); any || err != nil {
 		t.Fatalf("the record of a VM that was never on: %v, %v", any, err)
 	}
-	first, err := a.BeginRun("web", Process(1), false)
+	first, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: Process(1)})
 	if err != nil || first.Ordinal != 1 || first.ID == ([16]byte{}) {
 		t.Fatalf("first run: %v, %v", first, err)
 	}
-	if again, err := a.BeginRun("web", Process(1), false); err != nil || again != first {
+	if again, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: Process(1)}); err != nil || again != first {
 		t.Fatalf("the same process asked again: %v, %v; want %v", again, err, first)
 	}
-	if _, err := b.BeginRun("web", Process(2), false); !errors.Is(err, arbiter.ErrNotEnded) {
+	if _, err := b.BeginRun(arbiter.PowerOn{VM: "web", By: Process(2)}); !errors.Is(err, arbiter.ErrNotEnded) {
 		t.Fatalf("second power-on while the first runs: %v", err)
 	}
 	want := arbiter.Record{Run: first, Process: Process(1)}
@@ -155,17 +158,17 @@ func newRun(t *testing.T, open func() arbiter.Arbiter) {
 	if rec, _, err := b.Last("web"); err != nil || rec != want {
 		t.Fatalf("record of the ended run: %v, %v; want %v", rec, err, want)
 	}
-	second, err := b.BeginRun("web", Process(2), false)
+	second, err := b.BeginRun(arbiter.PowerOn{VM: "web", By: Process(2)})
 	if err != nil || second.Ordinal != 2 || second.ID == first.ID {
 		t.Fatalf("run after the end: %v, %v", second, err)
 	}
-	forced, err := a.BeginRun("web", Process(3), true)
+	forced, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: Process(3), Force: true})
 	if err != nil || forced.Ordinal != 3 {
 		t.Fatalf("forced run: %v, %v", forced, err)
 	}
 	// More than nine: ordinals are numbers, not text.
 	for n := uint64(4); n <= 12; n++ {
-		run, err := a.BeginRun("web", Process(int(n)), true)
+		run, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: Process(int(n)), Force: true})
 		if err != nil || run.Ordinal != n {
 			t.Fatalf("run %d: %v, %v", n, run, err)
 		}
@@ -184,11 +187,11 @@ func cellsApart(t *testing.T, open func() arbiter.Arbiter) {
 		{VM: "web", Run: ft.Run{Ordinal: 1, ID: [16]byte{1}}, Epoch: 11},
 	}
 	for i, cell := range cells {
-		if owner, err := a.Claim(cell, Process(i)); err != nil || owner != Process(i) {
+		if owner, err := a.Claim(ft.Claim{Cell: cell, By: Process(i)}); err != nil || owner != Process(i) {
 			t.Errorf("%v: owner %v, %v; want %v", cell, owner, err, Process(i))
 		}
 	}
-	if _, err := a.BeginRun("web2", Process(1), false); err != nil {
+	if _, err := a.BeginRun(arbiter.PowerOn{VM: "web2", By: Process(1)}); err != nil {
 		t.Error(err)
 	}
 	if _, any, err := a.Last("web"); err != nil || any {
@@ -202,10 +205,10 @@ func cellsApart(t *testing.T, open func() arbiter.Arbiter) {
 func names(t *testing.T, open func() arbiter.Arbiter) {
 	a := open()
 	for _, vm := range []string{"../x", "", ".x", "a/b", "web\n", strings.Repeat("x", 64)} {
-		if _, err := a.BeginRun(vm, Process(1), false); err == nil || !strings.Contains(err.Error(), "cannot name a VM") {
+		if _, err := a.BeginRun(arbiter.PowerOn{VM: vm, By: Process(1)}); err == nil || !strings.Contains(err.Error(), "cannot name a VM") {
 			t.Errorf("BeginRun of %q: %v", vm, err)
 		}
-		if _, err := a.Claim(ft.Cell{VM: vm}, Process(1)); err == nil || !strings.Contains(err.Error(), "cannot name a VM") {
+		if _, err := a.Claim(ft.Claim{Cell: ft.Cell{VM: vm}, By: Process(1)}); err == nil || !strings.Contains(err.Error(), "cannot name a VM") {
 			t.Errorf("Claim of %q: %v", vm, err)
 		}
 	}

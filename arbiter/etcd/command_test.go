@@ -77,7 +77,7 @@ func TestDriverOnASocket(t *testing.T) {
 	cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: 1}
 	for i := range 3 {
 		a := openArbiter(t, "unix:"+path)
-		if owner, err := a.Claim(cell, arbitertest.Process(i)); err != nil || owner != arbitertest.Process(0) {
+		if owner, err := a.Claim(ft.Claim{Cell: cell, By: arbitertest.Process(i)}); err != nil || owner != arbitertest.Process(0) {
 			t.Errorf("process %d: owner %v, %v", i, owner, err)
 		}
 		if ok, why := a.Outside(); ok || !strings.Contains(why, "on this host") {

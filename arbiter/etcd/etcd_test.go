@@ -108,13 +108,13 @@ func TestCellsAreKeysForEver(t *testing.T) {
 	url, prefix := etcdURL(t), newPrefix()
 	s := openStore(t, url, prefix)
 	a := arbiter.Over(s)
-	run, err := a.BeginRun("web", arbitertest.Process(1), false)
+	run, err := a.BeginRun(arbiter.PowerOn{VM: "web", By: arbitertest.Process(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	cell := ft.Cell{VM: "web", Run: run, Epoch: 1}
 	for i := range 5 {
-		if _, err := a.Claim(cell, arbitertest.Process(i)); err != nil {
+		if _, err := a.Claim(ft.Claim{Cell: cell, By: arbitertest.Process(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,7 +146,7 @@ func TestKeyOfSomethingElseIsNoClaim(t *testing.T) {
 	if _, err := s.client.Put(t.Context(), key, "lockstep", clientv3.WithLease(lease.ID)); err != nil {
 		t.Fatal(err)
 	}
-	if owner, err := arbiter.Over(s).Claim(cell, arbitertest.Process(1)); err == nil || !strings.Contains(err.Error(), "has a lease") {
+	if owner, err := arbiter.Over(s).Claim(ft.Claim{Cell: cell, By: arbitertest.Process(1)}); err == nil || !strings.Contains(err.Error(), "has a lease") {
 		t.Errorf("a key with a lease: owner %v, %v", owner, err)
 	}
 }
@@ -164,7 +164,7 @@ func TestEtcdGoesAndComesBack(t *testing.T) {
 	store.patience = 0 // one try a call
 	a := arbiter.Over(store)
 	cell := ft.Cell{VM: "web", Run: ft.Run{Ordinal: 1}, Epoch: 1}
-	if owner, err := a.Claim(cell, arbitertest.Process(1)); err != nil || owner != arbitertest.Process(1) {
+	if owner, err := a.Claim(ft.Claim{Cell: cell, By: arbitertest.Process(1)}); err != nil || owner != arbitertest.Process(1) {
 		t.Fatalf("owner %v, %v", owner, err)
 	}
 	m.Close()
@@ -187,7 +187,7 @@ func TestEtcdGoesAndComesBack(t *testing.T) {
 // ask claims as a replica does: on, until there is an answer.
 func ask(a arbiter.Arbiter, cell ft.Cell, who ft.ProcessID) (owner ft.ProcessID, err error) {
 	for range 20 {
-		if owner, err = a.Claim(cell, who); err == nil {
+		if owner, err = a.Claim(ft.Claim{Cell: cell, By: who}); err == nil {
 			break
 		}
 	}
@@ -215,11 +215,11 @@ func TestLostAnswerCostsNothing(t *testing.T) {
 				}
 			}
 		})
-		owner, err := through.Claim(cell, arbitertest.Process(1))
+		owner, err := through.Claim(ft.Claim{Cell: cell, By: arbitertest.Process(1)})
 		if err != nil || owner != arbitertest.Process(1) {
 			t.Fatalf("epoch %d: owner %v, %v; its own claim is the one that came first", epoch, owner, err)
 		}
-		if other, err := arbiter.Over(direct).Claim(cell, arbitertest.Process(2)); err != nil || other != owner {
+		if other, err := arbiter.Over(direct).Claim(ft.Claim{Cell: cell, By: arbitertest.Process(2)}); err != nil || other != owner {
 			t.Fatalf("epoch %d: the other side was told %v, %v", epoch, other, err)
 		}
 	}

@@ -213,11 +213,11 @@ func TestArbiterOnTheStore(t *testing.T) {
 	if _, any, err := arb.Last("web"); any || err != nil {
 		t.Fatalf("the record of a VM that never ran: %v %v", any, err)
 	}
-	run, err := arb.BeginRun("web", process(1), false)
+	run, err := arb.BeginRun(arbiter.PowerOn{VM: "web", By: process(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := arb.BeginRun("web", process(2), false); !errors.Is(err, arbiter.ErrNotEnded) {
+	if _, err := arb.BeginRun(arbiter.PowerOn{VM: "web", By: process(2)}); !errors.Is(err, arbiter.ErrNotEnded) {
 		t.Errorf("a second run: %v", err)
 	}
 	var owners [8]ft.ProcessID
@@ -226,7 +226,7 @@ func TestArbiterOnTheStore(t *testing.T) {
 	for i := range owners {
 		wg.Go(func() {
 			var err error
-			if owners[i], err = arb.Claim(cell, process(byte(i+1))); err != nil {
+			if owners[i], err = arb.Claim(ft.Claim{Cell: cell, By: process(byte(i + 1))}); err != nil {
 				t.Error(err)
 			}
 		})
