@@ -175,6 +175,7 @@ func (b *Backup) acknowledge(c *conn, echo uint64) {
 }
 
 func (b *Backup) fill(c *conn) {
+	c.disks.fill(c)
 	if c.answer != nil {
 		c.add(replay.FrameAck, c.answer.append(nil))
 		c.answer = nil
@@ -207,6 +208,8 @@ func (b *Backup) frame(c *conn, t replay.FrameType, body []byte) error {
 		return b.piece(c, body)
 	case replay.FrameAccount:
 		return b.account(c, body)
+	case replay.FrameDisk:
+		return b.link.disk(c, body, b.wake)
 	}
 	return unexpected(t)
 }

@@ -56,6 +56,9 @@ type conn struct {
 	inquiry  replay.Seq // backup: to be sent; primary: received; 0 for none; mu
 	accounts [][]byte   // primary: bodies of Account frames to send; mu
 
+	disks disksOut // messages and notes about local disks to send
+	syncs syncsIn  // messages about local disks received
+
 	stalled atomic.Bool // the reader waits for its owner, not for the peer
 }
 
@@ -70,6 +73,7 @@ func newConn(ep *Endpoint, nc *net.TCPConn) (*conn, error) {
 		done:   make(chan struct{}),
 		kick:   make(chan struct{}, 1),
 		chunks: make(chan chunk, 2),
+		disks:  disksOut{messages: make(chan []byte, disksAhead)},
 		fill:   func(*conn) {},
 	}, nil
 }

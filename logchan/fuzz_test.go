@@ -44,6 +44,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(replay.AppendAccount(nil, account(2)))
 	f.Add(appendBegin(nil, State{Meta: []byte("meta")}))
 	f.Add(append([]byte{stateEnd, 0, 0}, make([]byte, 16)...))
+	f.Add([]byte{diskFlushed, 3, 0x80, 1})
+	f.Add(append([]byte{diskSynced}, make([]byte, 16)...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := decodeHello(b); err == nil && h.Format == FormatVersion && !bytes.Equal(appendHello(nil, h), b) {
@@ -54,6 +56,11 @@ func FuzzDecode(f *testing.F) {
 		_, _, _ = cutPulse(b)
 		if a, err := replay.DecodeAccount(b); err == nil && !bytes.Equal(replay.AppendAccount(nil, a), b) {
 			t.Errorf("%+v has two forms", a)
+		}
+		for _, role := range []Role{RolePrimary, RoleBackup} {
+			if n, err := decodeNote(role, b); err == nil && !bytes.Equal(n.append(nil), b) {
+				t.Errorf("%+v has two forms", n)
+			}
 		}
 		if len(b) > 0 {
 			if in, err := beginIncoming(b); err == nil {

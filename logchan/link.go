@@ -76,7 +76,8 @@ type link struct {
 	addr   string // to dial; "" if not known
 	gen    uint64 // greatest number given or seen
 	cur    *conn
-	since  time.Time // when cur became the newest
+	since  time.Time  // when cur became the newest
+	notes  []DiskNote // received, not taken
 	sealed bool
 	ended  bool // the peer said Bye, or this side must not resume: Inquire
 }

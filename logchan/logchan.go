@@ -26,7 +26,7 @@ import (
 )
 
 // FormatVersion is the version of the channel's format, apart from the product's.
-const FormatVersion = 3
+const FormatVersion = 4
 
 // ErrSealed is returned by calls after Seal.
 var ErrSealed = errors.New("logchan: the epoch is sealed")

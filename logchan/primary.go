@@ -228,6 +228,7 @@ func (p *Primary) pulse() pulse {
 }
 
 func (p *Primary) fill(c *conn) {
+	c.disks.fill(c)
 	for !c.ready {
 		select {
 		case k := <-c.chunks:
@@ -259,6 +260,8 @@ func (p *Primary) frame(c *conn, t replay.FrameType, body []byte) error {
 		return p.ack(c, a)
 	case replay.FrameInquiry:
 		return p.inquiry(c, body)
+	case replay.FrameDisk:
+		return p.link.disk(c, body, p.wake)
 	case replay.FrameHeartbeat:
 		_, rest, err := cutPulse(body)
 		if err == nil && len(rest) > 0 {

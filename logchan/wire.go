@@ -31,6 +31,11 @@ import (
 //	Account    entry varint, 1: bytes, more follow
 //	                         2: bytes, the last (replay.DecodeAccount of all)
 //	                         3: not kept
+//	Disk       1: disk 1, a message of a re-synchronisation (package storage/local)
+//	           2: disk 1, request varint      the backup's copy is flushed
+//	           3: entry varint                the backup's copy is flushed up to it
+//	           4: entry varint                both copies are
+//	           5: copy 16                     the backup's copy is complete and flushed
 //
 // Times are opaque to the peer, which only echoes them.
 

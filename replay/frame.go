@@ -24,6 +24,8 @@ const (
 
 	FrameInquiry FrameType = 10 // channel: a backup that has diverged asks for an account
 	FrameAccount FrameType = 11 // channel: a piece of the answer
+
+	FrameDisk FrameType = 12 // channel: about the two copies of local disks
 )
 
 // A frame is a header and a body:
