@@ -351,7 +351,9 @@ func (r *Replica) yield(took int64) {
 		l.throttle.look(r.now(), a.Lag, r.cfg.LagTarget)
 	}
 	if d := l.throttle.pause(took); d > 0 {
+		from := r.now()
 		r.sleep(d)
+		l.throttle.paused(r.now() - from)
 	}
 }
 

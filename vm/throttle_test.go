@@ -30,10 +30,43 @@ func TestThrottleFollowsTheLag(t *testing.T) {
 	if look(target+1, 1000); th.percent != maxThrottle {
 		t.Errorf("%d %% after a long lag", th.percent)
 	}
-	if got := th.pause(100_000); got != 900_000 {
-		t.Errorf("a slice of 100 us is followed by a pause of %d ns, want nine times as long", got)
+	if got := th.pause(1_000_000); got != 9_000_000 {
+		t.Errorf("a slice of 1 ms is followed by a pause of %d ns, want nine times as long", got)
 	}
 	if look(0, 1000); th.percent != 0 {
 		t.Errorf("%d %% after the backup has caught up", th.percent)
+	}
+	if got := th.pause(1_000_000); got != 0 {
+		t.Errorf("a pause of %d ns is left over for a backup that has caught up", got)
+	}
+}
+
+// A pause is not made after every slice, and one that lasts longer or shorter
+// than was asked for is made good by those after it.
+func TestPausesAreGatheredUntilTheyAreWorthIt(t *testing.T) {
+	th := throttle{percent: 50}
+	const slice = 100_000
+	pauses, slept := 0, int64(0)
+	for n := range int64(1000) {
+		d := th.pause(slice)
+		if d == 0 {
+			continue
+		}
+		if d < leastPause {
+			t.Fatalf("a pause of %d ns", d)
+		}
+		pauses++
+		lasted := d + d/2
+		if n%2 == 0 {
+			lasted = d / 2
+		}
+		th.paused(lasted)
+		slept += lasted
+	}
+	if want := int64(1000 * slice); slept < want-2*leastPause || slept > want+2*leastPause {
+		t.Errorf("paused for %d ns after %d ns of work at 50 %%", slept, want)
+	}
+	if pauses > 1000*slice/leastPause*2 {
+		t.Errorf("%d pauses", pauses)
 	}
 }
