@@ -8,7 +8,7 @@ import (
 	"github.com/lockstep-vm/lockstep/replay"
 )
 
-// While a guest computes its log is horizons, steps of the clock and digests. An
+// While a guest computes its log is horizons and steps of the clock. An
 // acknowledgement of each would wake a thread on the primary's host for nothing.
 func TestEntriesThatNothingWaitsForAreNotAcknowledgedOneByOne(t *testing.T) {
 	const total = 2000
@@ -35,7 +35,7 @@ func TestEntriesThatNothingWaitsForAreNotAcknowledgedOneByOne(t *testing.T) {
 		case 0:
 			say(n, replay.Horizon{})
 		case 1:
-			say(n, replay.DigestCheck{})
+			say(n, replay.Input{In: machine.ConsoleInput{Bytes: []byte{1}}})
 		case 2:
 			say(n, replay.Input{In: machine.SetClock{Clock: machine.Clock{I0: machine.Icount(n * 100), Mul: 1}}})
 		}
@@ -59,12 +59,10 @@ func TestEntriesThatNothingWaitsForAreNotAcknowledgedOneByOne(t *testing.T) {
 // with it and however short ago the last acknowledgement was.
 func TestWhatSomethingWaitsForIsAcknowledgedAtOnce(t *testing.T) {
 	for name, body := range map[string]replay.Body{
-		"a marker":  replay.Marker{},
-		"a frame":   replay.Input{In: machine.Frame{Bytes: []byte{1}}},
-		"typing":    replay.Input{In: machine.ConsoleInput{Bytes: []byte{1}}},
-		"a disk":    replay.Input{In: machine.DiskDone{ID: 1}},
-		"an Arm":    replay.Arm{Epoch: 1},
-		"own reads": replay.OwnDone{ID: 1},
+		"a marker": replay.Marker{},
+		"a frame":  replay.Input{In: machine.Frame{Bytes: []byte{1}}},
+		"a stop":   replay.Input{In: machine.Stop{}},
+		"an Arm":   replay.Arm{Epoch: 1},
 	} {
 		if quiet([]replay.Entry{horizon(1), {Seq: 2, Pos: 100, Body: body}, horizon(3)}) {
 			t.Errorf("%s is quiet", name)

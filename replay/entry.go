@@ -37,6 +37,22 @@ type DigestCheck struct{ Digest machine.Digest }
 // Arm arms the backup of a pairing (R18).
 type Arm struct{ Epoch uint64 }
 
+// Quiet says whether nothing outside waits for the acknowledgement of an entry:
+// it covers no output, and nobody who sent an input is told that it was received.
+// Such entries may be gathered before they are sent, and acknowledged later.
+func Quiet(b Body) bool {
+	switch b := b.(type) {
+	case Horizon, OwnDone:
+		return true
+	case Input:
+		switch b.In.(type) {
+		case machine.SetClock, machine.DiskDone, machine.ConsoleInput, machine.Entropy:
+			return true
+		}
+	}
+	return false
+}
+
 func (Input) body()       {}
 func (Marker) body()      {}
 func (Horizon) body()     {}

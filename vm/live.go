@@ -18,6 +18,7 @@ const (
 	digestEvery  = 1_000_000_000 // instructions (R8); or
 	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
 	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
+	gatherFor    = 1_000_000     // ns that entries for which nothing waits are kept to be sent with others
 )
 
 // liveState is what only a live replica needs.
@@ -32,6 +33,9 @@ type liveState struct {
 	entropy  []uint32 // lengths of entropy requests that wait
 
 	lastEntry  int64 // host time of the newest entry
+	unsent     bool  // there are entries that were not sent,
+	since      int64 // the oldest of which is from this host time,
+	urgent     bool  // and something waits for one of them
 	lastFlush  int64 // host time at which the recorded log was last written
 	lastDigest machine.Icount
 	digestTime int64 // host time of that digest
@@ -130,7 +134,7 @@ func (r *Replica) liveSlice() {
 	}
 	if l.exit == machine.PoweredOff { // takes no more inputs
 		r.checkpoint()
-		r.flush()
+		r.send()
 		r.sleep(-1)
 		return
 	}
@@ -150,6 +154,7 @@ func (r *Replica) liveSlice() {
 	r.collect()
 	if l.exit == machine.PoweredOff {
 		r.checkpoint() // the log ends with a digest
+		r.send()
 	}
 	r.flush()
 	took := r.now() - before
@@ -284,6 +289,7 @@ func (r *Replica) append(b replay.Body) replay.Seq {
 		if err := r.primary.Append(e); err != nil {
 			panic(fmt.Sprintf("BUG: vm: the channel refuses an entry: %v", err))
 		}
+		r.toSend(b)
 	}
 	if r.recorder != nil {
 		if err := r.recorder.Append(e); err != nil {
@@ -320,18 +326,11 @@ func (r *Replica) checkpoint() {
 	}
 }
 
-func (r *Replica) flush() {
-	if now := r.now(); r.recorder != nil && now-r.live.lastFlush >= recordEvery {
-		r.live.lastFlush = now
-		_ = r.recorder.Flush() // its error sticks and is met by the next Append
-	}
-	if r.live.seeded(r.primary) {
-		r.primary.Flush()
-	}
-}
-
 // rest sleeps until the guest's next timer is due or something arrives.
 func (r *Replica) rest() {
+	if !r.disksBusy() {
+		r.send() // nothing follows soon
+	}
 	t, ok := r.m.NextTimer()
 	if !ok {
 		r.sleep(-1)
@@ -371,7 +370,7 @@ func (r *Replica) seed() {
 		r.event(EventNote, "the state cannot be sent: %v", err)
 		return
 	}
-	r.live.pairing = true
+	r.live.pairing, r.live.unsent, r.live.urgent = true, false, false
 	r.out.beginReads()
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.beginAccounts()

@@ -368,6 +368,7 @@ const byeWait = time.Second
 func (r *Replica) bye(code logchan.ByeCode) {
 	switch {
 	case r.primary != nil:
+		r.send()
 		r.primary.Bye(code, byeWait)
 		r.unpair()
 	case r.backup != nil:

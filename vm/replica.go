@@ -381,8 +381,12 @@ func (r *Replica) sleep(d int64) {
 	if d >= 0 {
 		wait = min(wait, time.Duration(d))
 	}
+	if due, some := r.sendDue(r.now()); some {
+		wait = min(wait, time.Duration(due))
+		defer r.flush()
+	}
 	var acks, entries <-chan struct{}
-	if r.primary != nil {
+	if r.primary != nil && r.awaitsAcks() {
 		acks = r.primary.Wake()
 	}
 	if r.backup != nil {

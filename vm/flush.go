@@ -1,0 +1,65 @@
+package vm
+
+import (
+	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/replay"
+)
+
+// Each write to the channel costs about as much as a small request to a disk
+// does. So entries for which nothing waits, such as the completion of a read, are
+// kept for a moment, to be sent with those that come after them.
+
+// toSend notes that an entry was appended to the channel.
+func (r *Replica) toSend(b replay.Body) {
+	l := &r.live
+	if !l.unsent {
+		l.unsent, l.since = true, l.lastEntry
+	}
+	l.urgent = l.urgent || !replay.Quiet(b)
+}
+
+// flush sends what must not wait any longer.
+func (r *Replica) flush() {
+	l := &r.live
+	now := r.now()
+	if r.recorder != nil && now-l.lastFlush >= recordEvery {
+		l.lastFlush = now
+		_ = r.recorder.Flush() // its error sticks and is met by the next Append
+	}
+	if l.urgent || l.unsent && now-l.since >= gatherFor {
+		r.send()
+	}
+}
+
+// send sends all entries.
+func (r *Replica) send() {
+	l := &r.live
+	if l.unsent && l.seeded(r.primary) {
+		r.primary.Flush()
+	}
+	l.unsent, l.urgent = false, false
+}
+
+// sendDue is the time, in ns, after which flush has something to send if nothing
+// is appended; false if it has nothing.
+func (r *Replica) sendDue(now int64) (int64, bool) {
+	l := &r.live
+	return max(l.since+gatherFor-now, 0), l.unsent
+}
+
+// disksBusy says whether a disk will soon be done with a request.
+func (r *Replica) disksBusy() bool {
+	for _, d := range r.disks {
+		if !d.Idle() {
+			return true
+		}
+	}
+	return false
+}
+
+// awaitsAcks says whether there is something to do for the owner when an
+// acknowledgement comes. Releasing outputs is its reader's (R14).
+func (r *Replica) awaitsAcks() bool {
+	return r.proto.State() != ft.Protected || r.saving != nil || r.live.exit == machine.PoweredOff || r.out.full() || r.primary.Full()
+}
