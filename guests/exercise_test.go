@@ -244,6 +244,7 @@ func TestFailoverOfRandomDiskWork(t *testing.T) {
 					}
 				})
 			}
+			w.failedOver(t, failovers(t))
 		})
 	}
 }

@@ -60,6 +60,7 @@ func TestFailoverOfSqlite(t *testing.T) {
 					}
 				})
 			}
+			w.failedOver(t, failovers(t))
 		})
 	}
 }
