@@ -57,7 +57,7 @@ var layers = map[string]layer{
 	"cli":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "storage/format", "storage/nbd", "storage/store", "logchan", "cli/bench", "cli/demo", "cli/control"}},
 	"cli/control":         {imports: []string{"vm", "network"}},
 	"cli/demo":            {imports: []string{"vm", "image", "network", "cli/control"}},
-	"cli/bench":           {imports: []string{"machine", "vm", "image"}},
+	"cli/bench":           {imports: []string{"machine", "vm", "image", "storage/store"}},
 	"internal/citest":     {},
 	"cmd/lockstep":        {imports: []string{"cli"}},
 	"cmd/lockstep-etcd":   {imports: []string{"arbiter/etcd"}},

@@ -15,6 +15,7 @@ import (
 type benchCommand struct {
 	Pair  benchPair  `cmd:"" default:"withargs" help:"Measure what a protected pair costs on this machine: boot, idle, computing, requests."`
 	CPU   benchCPU   `cmd:"" name:"cpu" help:"Measure the CPU time of one guest's programs on Lockstep alone, recording and as a protected pair, and on QEMU."`
+	Disk  benchDisk  `cmd:"" help:"Measure what a guest's disk costs a protected pair, next to the same guest alone."`
 	Guest benchGuest `cmd:"" hidden:"" help:"Be the machine of a guest that is measured."`
 }
 
@@ -63,6 +64,36 @@ func (c *benchCPU) Run(ctx context.Context, env Env) error {
 	r, err := bench.Run(ctx, bench.Options{
 		Rounds: c.Rounds, Programs: c.Program, Machines: c.On, QEMU: c.QEMU, Engine: c.Engine,
 		Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr,
+	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case c.JSON:
+		return r.Write(env.Stdout)
+	case c.Markdown:
+		r.Markdown(env.Stdout)
+	default:
+		r.Print(env.Stdout)
+	}
+	return nil
+}
+
+type benchDisk struct {
+	Rounds   int              `default:"3" help:"How often everything is measured; the spread is over the rounds."`
+	Mode     []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd."`
+	JSON     bool             `name:"json" xor:"form" help:"Print JSON."`
+	Markdown bool             `xor:"form" help:"Print a Markdown table."`
+	Engine   string           `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: auto, jit, interp or reference."`
+	Mirror   string           `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
+}
+
+func (c *benchDisk) Run(ctx context.Context, env Env) error {
+	if c.Rounds < 1 {
+		return exitError{ExitUsage, errors.New("--rounds must be at least 1")}
+	}
+	r, err := bench.RunDisk(ctx, bench.DiskOptions{
+		Rounds: c.Rounds, Modes: c.Mode, Engine: c.Engine, Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr,
 	})
 	if err != nil {
 		return err

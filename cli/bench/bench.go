@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(s.dir) }()
-	if err := s.furnish(img, some); err != nil {
+	if err := s.furnish(img, some, shortRest); err != nil {
 		return nil, err
 	}
 	nativePath, err := buildNative(ctx, s.dir)
@@ -135,15 +135,18 @@ func (s *stage) findQEMU(ctx context.Context, o Options, machines []Machine, r *
 	return machines, err
 }
 
+// shortRest is the guest's rest before a program, in microseconds.
+const shortRest = 20_000
+
 // furnish writes the initial RAM disk: that of the image and behind it what is
-// ours.
-func (s *stage) furnish(img *image.Image, some []program) error {
+// ours. The guest rests for so many microseconds before each program.
+func (s *stage) furnish(img *image.Image, some []program, rest int) error {
 	b, err := os.ReadFile(img.Initrd)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	all := bytes.NewBuffer(append(b, make([]byte, -len(b)&511)...))
-	if err := files(some).Write(all); err != nil {
+	if err := files(some, rest).Write(all); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	s.kernel, s.initrd = img.Kernel, filepath.Join(s.dir, "initrd")

@@ -18,7 +18,7 @@ import (
 
 func TestConsole(t *testing.T) {
 	console := "OpenSBI\r\nlockstep: ready\r\n@@start a\r\nnoise\r\n@@end a 0\r\n@@result a 42 7\r\n" +
-		"\x1b[6n@@start b\r\n@@end b 1\r\n@@result b no such file\r\n@@start c\r\n@@done\r\nnever read\r\n"
+		"@@log a 1000\r\n\x1b[6n@@start b\r\n@@end b 1\r\n@@result b no such file\r\n@@log b 1234\r\n@@start c\r\n@@done\r\nnever read\r\n"
 	clock := 0.0
 	got, err := watch(strings.NewReader(console), func() (float64, error) { clock++; return clock, nil })
 	if err != nil {
@@ -26,16 +26,20 @@ func TestConsole(t *testing.T) {
 	}
 	want := map[string]Measurement{
 		Boot: {Seconds: 2},
-		"a":  {Seconds: 2, Result: "42 7"},
-		"b":  {Seconds: 1, Result: "no such file", Failed: "exit status 1: no such file"},
+		"a":  {Seconds: 2, Result: "42 7", Logged: 1000},
+		"b":  {Seconds: 1, Result: "no such file", Failed: "exit status 1: no such file", Logged: 234},
 		"c":  {Failed: "it did not end"},
 	}
 	if len(got) != len(want) {
 		t.Errorf("got %v", got)
 	}
 	for name, w := range want {
-		if got[name] != w {
-			t.Errorf("%s: got %+v, want %+v", name, got[name], w)
+		g := got[name]
+		if g.Elapsed > 0 != (w.Seconds > 0 && name != Boot) {
+			t.Errorf("%s took %v s", name, g.Elapsed)
+		}
+		if g.Elapsed = 0; g != w {
+			t.Errorf("%s: got %+v, want %+v", name, g, w)
 		}
 	}
 }
@@ -163,7 +167,7 @@ func TestProfileIsShell(t *testing.T) {
 		citest.Unable(t, "no sh")
 	}
 	cmd := exec.Command("sh", "-n")
-	cmd.Stdin = strings.NewReader(profile(programs))
+	cmd.Stdin = strings.NewReader(profile(programs, shortRest))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
@@ -208,7 +212,7 @@ func TestProgramIsBuiltOfItsSources(t *testing.T) {
 	built := facts(t, text)
 	h := sha256.New()
 	for _, name := range []string{
-		"branch.c", "compress.c", "float.c", "integer.c", "main.c", "memory.c", "rt.h", "rt_guest.c", "system.c", "build.sh",
+		"branch.c", "compress.c", "disk.c", "float.c", "integer.c", "main.c", "memory.c", "rt.h", "rt_guest.c", "system.c", "build.sh",
 	} {
 		b, err := os.ReadFile(filepath.Join("programs", name))
 		if err != nil {

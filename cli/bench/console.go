@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/image"
 )
@@ -13,6 +14,8 @@ import (
 // A Measurement is what one guest's run of a program cost.
 type Measurement struct {
 	Seconds float64 // of CPU, user and system, of the process that is the machine
+	Elapsed float64 // seconds
+	Logged  uint64  // bytes of log entries, of a pair that tells
 	Result  string  // the first line that the program printed
 	Failed  string  // why it counts for nothing; empty if it does not
 }
@@ -23,6 +26,8 @@ type Measurement struct {
 func watch(console io.Reader, cpu func() (float64, error)) (map[string]Measurement, error) {
 	got := map[string]Measurement{}
 	var began float64
+	var since time.Time
+	var logged uint64
 	var tail []string
 	lines := bufio.NewScanner(console)
 	lines.Buffer(make([]byte, 4096), 1<<20)
@@ -40,11 +45,11 @@ func watch(console io.Reader, cpu func() (float64, error)) (map[string]Measureme
 			mark = line[i:]
 		}
 		if rest, ok := strings.CutPrefix(mark, startMark); ok {
-			began = now
+			began, since = now, time.Now()
 			got[rest] = Measurement{Failed: "it did not end"}
 		} else if rest, ok := strings.CutPrefix(mark, endMark); ok {
 			name, status, _ := strings.Cut(rest, " ")
-			m := Measurement{Seconds: now - began}
+			m := Measurement{Seconds: now - began, Elapsed: time.Since(since).Seconds()}
 			if code, err := strconv.Atoi(status); err != nil || code != 0 {
 				m.Failed = "exit status " + status
 			}
@@ -56,6 +61,15 @@ func watch(console io.Reader, cpu func() (float64, error)) (map[string]Measureme
 			if m.Failed != "" {
 				m.Failed += ": " + result
 			}
+			got[name] = m
+		} else if rest, ok := strings.CutPrefix(mark, logMark); ok {
+			name, total, _ := strings.Cut(rest, " ")
+			n, err := strconv.ParseUint(total, 10, 64)
+			if err != nil {
+				return got, fmt.Errorf("bench: the machine tells of its log: %q", rest)
+			}
+			m := got[name]
+			m.Logged, logged = n-logged, n
 			got[name] = m
 		} else if mark == doneMark {
 			return got, nil

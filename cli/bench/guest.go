@@ -26,6 +26,14 @@ type Guest struct {
 	Machine                         Machine
 	Engine, Kernel, Initrd, Cmdline string
 	Peer, Arbiter                   string // of a pair
+	Disk                            *Disk  // it may have one
+}
+
+// A Disk is a guest's.
+type Disk struct {
+	Path        string // or the URL of an export
+	Bytes       uint64
+	BackupReads bool
 }
 
 // RunGuest is a guest's machine, from power-on to power-off: the process that
@@ -51,6 +59,11 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 		Timeout: pairTimeout,
 		OnEvent: func(e vm.Event) { fmt.Fprintln(stderr, e.Text) },
 	}
+	if d := g.Disk; d != nil {
+		mc.Disks = []machine.DiskConfig{{Sectors: d.Bytes / 512}}
+		cfg.Disks = []vm.Disk{{Path: d.Path, BackupReads: d.BackupReads}}
+	}
+	var teller *logTeller
 	begin := vm.PowerOn
 	switch g.Machine {
 	case Recording:
@@ -62,6 +75,10 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 		cfg.Record = null
 	case Pair:
 		cfg.Listen = "127.0.0.1:0"
+		if g.Disk != nil {
+			teller = &logTeller{out: stdout}
+			cfg.Console = teller
+		}
 	case backupOfPair:
 		cfg.Listen, cfg.Console = "127.0.0.1:0", nil
 		begin = vm.Follow
@@ -69,6 +86,9 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 	r, err := begin(cfg)
 	if err != nil {
 		return err
+	}
+	if teller != nil {
+		teller.status = r.Status
 	}
 	if g.Machine == backupOfPair {
 		fmt.Fprintln(stdout, r.Addr())

@@ -41,6 +41,7 @@ type stage struct {
 	dir             string // of temporary files
 	kernel, initrd  string
 	cmdline         string
+	disk            *Disk // that the guest has; may be nil
 	pairs, launched int
 }
 
@@ -97,7 +98,7 @@ func (s *stage) startGuest(ctx context.Context, g Guest) (*process, error) {
 }
 
 func (s *stage) guest(m Machine) Guest {
-	return Guest{Machine: m, Engine: s.engine, Kernel: s.kernel, Initrd: s.initrd, Cmdline: s.cmdline}
+	return Guest{Machine: m, Engine: s.engine, Kernel: s.kernel, Initrd: s.initrd, Cmdline: s.cmdline, Disk: s.disk}
 }
 
 // guestArgs are the arguments of the process that is the guest's machine.

@@ -16,7 +16,7 @@ import (
 var sources embed.FS
 
 // hostSources are the files of the C programs on the host.
-var hostSources = []string{"main.c", "integer.c", "compress.c", "float.c", "memory.c", "branch.c", "system.c", "rt_host.c"}
+var hostSources = []string{"main.c", "integer.c", "compress.c", "float.c", "memory.c", "branch.c", "system.c", "disk.c", "rt_host.c"}
 
 // errNoCompiler says that there are no native times.
 var errNoCompiler = errors.New("no gcc on this host: no native times")

@@ -20,6 +20,7 @@ const (
 	Branches Group = "calls and branches"
 	System   Group = "system"
 	Real     Group = "Debian's programs"
+	Storage  Group = "disk"
 )
 
 // Boot is the name of what every guest does first: from power-on until its
@@ -151,16 +152,20 @@ const (
 	endMark    = "@@end "    // its name and its exit status
 	resultMark = "@@result " // its name and the first line that it printed
 	doneMark   = "@@done"
+	// logMark is printed by a machine that is a primary, behind endMark: the
+	// program's name and the bytes logged since power-on.
+	logMark = "@@log "
 )
 
-// profile is what the guest's login shell runs.
-func profile(some []program) string {
+// profile is what the guest's login shell runs. It rests for so many
+// microseconds before each program.
+func profile(some []program, rest int) string {
 	var script strings.Builder
 	script.WriteString(`cd /tmp
 run() {
 	name=$1
 	shift
-	busybox usleep 20000
+	busybox usleep $rest
 	echo "@@start $name"
 	"$@" >/tmp/out 2>/tmp/err
 	code=$?
@@ -172,6 +177,7 @@ run() {
 echo never >/sys/kernel/mm/transparent_hugepage/enabled
 busybox dmesg -n 1
 `)
+	fmt.Fprintf(&script, "rest=%d\n", rest)
 	for _, p := range some {
 		if p.prepare != "" {
 			fmt.Fprintf(&script, "{ %s; } 2>/dev/null\n", p.prepare)
@@ -185,9 +191,9 @@ busybox dmesg -n 1
 // files are what the guest gets beside its image. The image's init, told to by
 // lockstep.shell, starts a login shell when all is ready, which reads the
 // profile: so the boot is the image's own.
-func files(some []program) *image.Archive {
+func files(some []program, rest int) *image.Archive {
 	a := &image.Archive{}
-	a.File("etc/profile", 0o644, []byte(profile(some)))
+	a.File("etc/profile", 0o644, []byte(profile(some, rest)))
 	a.File("bench/main", 0o755, guestMain)
 	a.File("bench/loop.py", 0o644, []byte(loopPy))
 	return a

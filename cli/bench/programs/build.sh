@@ -5,7 +5,7 @@
 cd "$(dirname "$0")"
 CC=${CC:-riscv64-linux-gnu-gcc}
 OUT=${OUT:-.}
-SOURCES="branch.c compress.c float.c integer.c main.c memory.c rt.h rt_guest.c system.c"
+SOURCES="branch.c compress.c disk.c float.c integer.c main.c memory.c rt.h rt_guest.c system.c"
 set -f
 # The order of the files on the command line is that of their code.
 $CC -O2 -march=rv64gc -mabi=lp64d -static -nostdlib -ffreestanding -fno-math-errno \

@@ -10,6 +10,7 @@ static const struct {
 	{"chase", chase}, {"copy", copy},
 	{"fib", fib}, {"interp", interp}, {"loop", loop},
 	{"forkexec", forkexec}, {"pingpong", pingpong}, {"churn", churn}, {"faults", faults}, {"calls", calls},
+	{"seqread", seqread}, {"randread", randread}, {"seqwrite", seqwrite}, {"randwrite", randwrite},
 };
 
 static void print(uint64_t x) {

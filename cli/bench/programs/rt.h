@@ -24,6 +24,10 @@ long sys_read(int fd, void *b, size_t n);
 long sys_write(int fd, const void *b, size_t n);
 int sys_close(int fd);
 int sys_getppid(void);
+int sys_open_direct(const char *path); // O_RDWR and O_DIRECT
+long sys_pread(int fd, void *b, size_t n, uint64_t at);
+long sys_pwrite(int fd, const void *b, size_t n, uint64_t at);
+int sys_fsync(int fd);
 _Noreturn void sys_exit(int status);
 
 // random64 is the next number of a fixed sequence (xorshift).
@@ -41,5 +45,6 @@ uint64_t matmul(void), nbody(void), fft(void);
 uint64_t chase(void), copy(void);
 uint64_t fib(void), interp(void), loop(void);
 uint64_t forkexec(void), pingpong(void), churn(void), faults(void), calls(void);
+uint64_t seqread(void), randread(void), seqwrite(void), randwrite(void);
 
 #endif

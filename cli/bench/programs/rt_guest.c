@@ -15,7 +15,8 @@ static long call(long n, long a, long b, long c, long d, long e, long f) {
 }
 
 enum {
-	NR_close = 57, NR_pipe2 = 59, NR_read = 63, NR_write = 64, NR_exit_group = 94, NR_getppid = 173,
+	NR_openat = 56, NR_close = 57, NR_pipe2 = 59, NR_read = 63, NR_write = 64, NR_pread64 = 67, NR_pwrite64 = 68,
+	NR_fsync = 82, NR_exit_group = 94, NR_getppid = 173,
 	NR_munmap = 215, NR_clone = 220, NR_execve = 221, NR_mmap = 222, NR_wait4 = 260,
 };
 
@@ -39,6 +40,10 @@ int sys_pipe(int ends[2]) { return call(NR_pipe2, (long)ends, 0, 0, 0, 0, 0); }
 long sys_read(int fd, void *b, size_t n) { return call(NR_read, fd, (long)b, n, 0, 0, 0); }
 long sys_write(int fd, const void *b, size_t n) { return call(NR_write, fd, (long)b, n, 0, 0, 0); }
 int sys_close(int fd) { return call(NR_close, fd, 0, 0, 0, 0, 0); }
+int sys_open_direct(const char *path) { return call(NR_openat, -100 /* AT_FDCWD */, (long)path, 02 | 040000 /* O_RDWR, O_DIRECT */, 0, 0, 0); }
+long sys_pread(int fd, void *b, size_t n, uint64_t at) { return call(NR_pread64, fd, (long)b, n, at, 0, 0); }
+long sys_pwrite(int fd, const void *b, size_t n, uint64_t at) { return call(NR_pwrite64, fd, (long)b, n, at, 0, 0); }
+int sys_fsync(int fd) { return call(NR_fsync, fd, 0, 0, 0, 0, 0); }
 int sys_getppid(void) { return call(NR_getppid, 0, 0, 0, 0, 0, 0); }
 _Noreturn void sys_exit(int status) {
 	for (;;)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "rt.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,5 +24,9 @@ int sys_pipe(int ends[2]) { return pipe(ends); }
 long sys_read(int fd, void *b, size_t n) { return read(fd, b, n); }
 long sys_write(int fd, const void *b, size_t n) { return write(fd, b, n); }
 int sys_close(int fd) { return close(fd); }
+int sys_open_direct(const char *path) { return open(path, O_RDWR | O_DIRECT); }
+long sys_pread(int fd, void *b, size_t n, uint64_t at) { return pread(fd, b, n, at); }
+long sys_pwrite(int fd, const void *b, size_t n, uint64_t at) { return pwrite(fd, b, n, at); }
+int sys_fsync(int fd) { return fsync(fd); }
 int sys_getppid(void) { return getppid(); }
 _Noreturn void sys_exit(int status) { _exit(status); }

@@ -1,0 +1,83 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockstep-vm/lockstep/vm"
+)
+
+// The line with the log's size is behind the program's end, whatever pieces the
+// console comes in, and of a status that is younger than the end.
+func TestLogTellerTellsBehindEachEnd(t *testing.T) {
+	var out bytes.Buffer
+	asked := 0
+	l := &logTeller{out: &out, status: func() (s vm.Status) {
+		if asked++; asked%2 == 1 {
+			s.Log.Bytes = 1 // an old one
+			return s
+		}
+		s.Time, s.Log.Bytes = time.Now().Add(time.Second), uint64(100*asked)
+		return s
+	}}
+	for _, piece := range []string{"@@start a\r\n@@e", "nd a 0\r", "\n@@result a x\r\n@@end b 1\r\n", "end"} {
+		if n, err := l.Write([]byte(piece)); n != len(piece) || err != nil {
+			t.Fatalf("wrote %d of %d: %v", n, len(piece), err)
+		}
+	}
+	want := "@@start a\r\n@@end a 0\r\n@@log a 200\n@@result a x\r\n@@end b 1\r\n@@log b 400\nend"
+	if out.String() != want {
+		t.Errorf("told %q, want %q", out.String(), want)
+	}
+}
+
+func TestDiskReport(t *testing.T) {
+	r := newDiskReport(2, []DiskMode{SharedLogged, OnStore}, "6.12", "jit")
+	for round := range 2 {
+		for _, m := range []DiskMode{SharedLogged, OnStore} {
+			for _, on := range []Machine{Alone, Pair} {
+				got := map[string]Measurement{}
+				for _, p := range diskPrograms {
+					one := Measurement{Seconds: 1, Elapsed: 2}
+					if on == Pair {
+						one = Measurement{Seconds: 1.5 + float64(round), Elapsed: 4, Logged: uint64(megabytes(p.name) * 1e6)}
+					}
+					got[p.name] = one
+				}
+				if err := r.add(m, on, got); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if s := r.Rows[0].Ratio(); s.Min != 1.5 || s.Median != 2 || s.Max != 2.5 {
+		t.Errorf("a pair costs %+v", s)
+	}
+	if s := r.Rows[len(r.Rows)-1].LogRatio(); s.Median != 1 {
+		t.Errorf("it logs %+v", s)
+	}
+	var text bytes.Buffer
+	r.Print(&text)
+	r.Markdown(&text)
+	for _, want := range []string{"2.00 (1.50 to 2.50)", "| nbd | randwrite |", "100.00 %"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is not in\n%s", want, text.String())
+		}
+	}
+	if err := r.add(OnStore, Pair, map[string]Measurement{"seqread": {Failed: "exit status 4"}}); err == nil || !strings.Contains(err.Error(), "exit status 4") {
+		t.Errorf("a program that fails: %v", err)
+	}
+	if err := r.add(OnStore, Pair, nil); err == nil || !strings.Contains(err.Error(), "did not run") {
+		t.Errorf("a program that does not run: %v", err)
+	}
+}
+
+func TestDiskModesThatAreNot(t *testing.T) {
+	_, err := RunDisk(context.Background(), DiskOptions{Rounds: 1, Modes: []DiskMode{"floppy"}})
+	if err == nil || !strings.Contains(err.Error(), "floppy") || !strings.Contains(err.Error(), string(SharedReads)) {
+		t.Errorf("got %v", err)
+	}
+}
