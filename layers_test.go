@@ -51,7 +51,7 @@ var layers = map[string]layer{
 	"storage/store":       {imports: []string{"ft", "arbiter/cells", "storage/nbd"}},
 	"storage/local":       {imports: []string{"machine", "ft", "storage"}},
 	"network":             {imports: []string{"machine", "ft"}},
-	"vm":                  {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/jit", "replay", "ft", "logchan", "arbiter", "storage", "storage/nbd", "network"}},
+	"vm":                  {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/jit", "replay", "ft", "logchan", "arbiter", "storage", "storage/local", "storage/nbd", "network"}},
 	"image":               {},
 	"spec":                {imports: []string{"machine", "image"}},
 	"cli":                 {imports: []string{"machine", "machine/snapshot", "machine/board", "machine/boot", "replay", "ft", "vm", "image", "spec", "network", "arbiter", "storage", "storage/format", "storage/nbd", "storage/store", "logchan", "cli/bench", "cli/demo", "cli/control"}},

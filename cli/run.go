@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/spec"
 	"github.com/lockstep-vm/lockstep/vm"
 )
@@ -32,6 +33,7 @@ type runCommand struct {
 	Backup   string `placeholder:"HOST:PORT" help:"Address of the backup. The VM waits for it, its gate closed, and then runs protected."`
 	Listen   string `placeholder:"HOST:PORT" default:"127.0.0.1:0" help:"Address of this side's end of the logging channel, which the backup dials back to resume."`
 	TakeOver bool   `help:"Power on although the last run is not recorded as ended. Only after you have made sure, on both hosts, that no process of that run is left: two live copies of one VM destroy its disks."`
+	UseCopy  string `enum:"current,backup,stale" default:"current" help:"Which copy of local disks this host may start the VM from. current: the one that the run record names and that lacks nothing. backup: also the backup's, though what the guest was told in its last moments may be missing; if the primary's copy is lost for good. stale: any copy, losing what was written since it was current; if no other is left."`
 	Restore  string `type:"path" placeholder:"FILE" help:"Begin the run with the State of a snapshot instead of a boot. The raw images of the disks must be those of that moment."`
 	Record   string `type:"path" placeholder:"FILE" help:"Write the log of a VM that runs alone, for lockstep replay."`
 	elfFlags
@@ -56,6 +58,7 @@ func (c *runCommand) Run(ctx context.Context, env Env, parsed *kong.Context) (er
 		return err
 	}
 	cfg.Force, cfg.Restore = c.TakeOver, c.Restore
+	cfg.Order = map[string]ft.Order{"backup": ft.OrderBackup, "stale": ft.OrderStale}[c.UseCopy]
 	if c.Backup != "" {
 		if c.Insecure && c.Advertise == "" && !loopback(c.Backup) && loopback(c.Listen) {
 			return refused(fmt.Errorf("the backup at %s could not dial back to %s, which only this host reaches: give --listen HOST:PORT with an address that the backup's host reaches", c.Backup, c.Listen))

@@ -82,6 +82,10 @@ type Image struct {
 	// Since is the common point from which on its write-intent map is complete;
 	// zero if there is no map or it is damaged.
 	Since Point
+	// Prepared is a later common point that the copy has, durably, without having
+	// heard that the other one has it too; its map counts from Since yet. Zero is
+	// none.
+	Prepared Point
 }
 
 // Order is what a person may order at a power-on.
@@ -97,6 +101,16 @@ const (
 	// written since it was current.
 	OrderStale
 )
+
+func (o Order) String() string {
+	switch o {
+	case OrderBackup:
+		return "backup"
+	case OrderStale:
+		return "stale"
+	}
+	return "none"
+}
 
 // PowerOnError says why a copy may not power the VM on, and what to do.
 type PowerOnError struct {
@@ -147,6 +161,9 @@ type SyncPlan struct {
 	// write-intent map: the copy that is brought up to date may have run ahead.
 	Full bool
 	Why  string // for people
+	// Common is the point that both maps count from, or from before it; zero if
+	// Full.
+	Common Point
 }
 
 // PlanSync plans the synchronisation of copy to with the live copy from.
@@ -154,10 +171,12 @@ func PlanSync(from, to Image) SyncPlan {
 	switch {
 	case to.ID == from.ID:
 		return SyncPlan{Full: true, Why: "the copies have the same id"}
-	case to.Since == Point{} || from.Since == Point{}:
+	case from.Since != Point{} && (from.Since == to.Since || from.Since == to.Prepared):
+		return SyncPlan{Common: from.Since, Why: "what either copy wrote since they were last the same"}
+	case to.Since != Point{} && to.Since == from.Prepared:
+		return SyncPlan{Common: to.Since, Why: "what either copy wrote since they were last the same"}
+	case to.Since == Point{} && to.Prepared == Point{} || from.Since == Point{}:
 		return SyncPlan{Full: true, Why: "one of the copies has no map of what was written"}
-	case to.Since != from.Since:
-		return SyncPlan{Full: true, Why: "the copies were never the same, or not last with each other"}
 	}
-	return SyncPlan{Why: "what either copy wrote since they were last the same"}
+	return SyncPlan{Full: true, Why: "the copies were never the same, or not last with each other"}
 }

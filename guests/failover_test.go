@@ -33,6 +33,7 @@ var diskModes = []diskMode{
 	{name: "shared"},
 	{name: "reads-backup", backupReads: true},
 	{name: "nbd", export: exported},
+	{name: "local", local: true},
 }
 
 // exported serves an image by a block store and returns its URL.

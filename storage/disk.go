@@ -139,6 +139,14 @@ func (d *Disk) Follow() {
 	d.reading = true
 }
 
+// Use lets all requests in before Claim: each replica does what its machine asks
+// of its own copy of a local disk.
+func (d *Disk) Use() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.claimed, d.reading = true, true
+}
+
 // Submit queues a request of the guest. Requests are submitted in the order in
 // which they left the machine. A held one runs when it is released.
 func (d *Disk) Submit(o machine.Output) {

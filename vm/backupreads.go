@@ -26,6 +26,9 @@ func (c *Config) hash() [32]byte {
 		if c.Disks[i].BackupReads {
 			h = sha256.Sum256(append(append(h[:], "reads: backup"...), byte(i)))
 		}
+		if c.Disks[i].FlushBoth {
+			h = sha256.Sum256(append(append(h[:], "flush: both"...), byte(i)))
+		}
 	}
 	return h
 }
@@ -60,7 +63,13 @@ func (r *Replica) readByBackup(o machine.Output) {
 
 // logged is how the log tells of an input.
 func (r *Replica) logged(in machine.Input) replay.Body {
-	if d, ok := in.(machine.DiskDone); ok && r.out.completed(d) {
+	switch d, ok := in.(machine.DiskDone); {
+	case !ok:
+	case r.local.is(d.Disk):
+		if r.live.seeded(r.primary) {
+			return replay.NewOwnDone(d)
+		}
+	case r.out.completed(d):
 		return replay.NewOwnDone(d)
 	}
 	return replay.Input{In: in}
@@ -128,11 +137,12 @@ func (r *Replica) beginOwn() {
 			disks[i], any = d, true
 		}
 	}
-	if !any {
-		return
+	if any {
+		r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks}
 	}
-	r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks}
-	r.follow.replayer.OwnFrom(r.follow.own)
+	if any || r.local != nil {
+		r.follow.replayer.OwnFrom(ownRequests{r.follow.own, r.local})
+	}
 }
 
 // Done implements replay.OwnRequests.
@@ -185,11 +195,17 @@ func (w *ownReads) applied(e replay.Entry) {
 // collectOwn takes what this replica has read, and tells the primary.
 func (r *Replica) collectOwn() {
 	w := r.follow.own
+	for _, d := range r.box.takeDisks() {
+		switch {
+		case r.local.is(d.Disk):
+			r.local.done[ft.Request{Disk: d.Disk, ID: d.ID}] = d
+			r.flushedOwn(d)
+		case w != nil:
+			w.OwnReads.Done(d)
+		}
+	}
 	if w == nil {
 		return
-	}
-	for _, d := range r.box.takeDisks() {
-		w.OwnReads.Done(d)
 	}
 	if n := w.Count(); n > w.told {
 		w.told = n
@@ -201,7 +217,7 @@ func (r *Replica) collectOwn() {
 // takes: the log waits for it, and the guest never hears of it.
 func (r *Replica) retryOwn(s storage.Stop) bool {
 	w := r.follow.own
-	if r.backup == nil || w == nil {
+	if r.backup == nil || w == nil || !w.reads(s.Disk) {
 		return false
 	}
 	if !w.note {

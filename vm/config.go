@@ -32,6 +32,8 @@ type Config struct {
 	// Force powers on though the last run is not recorded as ended: a person
 	// has made sure that its processes are gone.
 	Force bool
+	// Order is what a person has ordered about this host's copy of local disks.
+	Order ft.Order
 
 	// Peer is the address of the backup's channel (primary only); empty runs
 	// without a backup.
@@ -72,6 +74,8 @@ type Config struct {
 	// digestEvery is the interval of digests in the log, in instructions; tests
 	// have a shorter one.
 	digestEvery machine.Icount
+	// wrapCopy puts tests between a local disk and its copy.
+	wrapCopy func(storage.Backend) storage.Backend
 	// retryEvery is the time between two attempts of a disk that has stopped;
 	// tests have another one.
 	retryEvery time.Duration
@@ -90,10 +94,7 @@ type Disk struct {
 
 // supported refuses what this replica cannot do.
 func (d *Disk) supported(index int, guest machine.DiskConfig) error {
-	switch {
-	case guest.Local:
-		return fmt.Errorf("vm: disk %d: mode local is not there yet; put the image where both hosts reach it and write mode: shared", index)
-	case d.FlushBoth:
+	if d.FlushBoth && !guest.Local {
 		return fmt.Errorf("vm: disk %d: flush: both is for local disks; leave it out", index)
 	}
 	return nil
@@ -142,6 +143,9 @@ func (c *Config) validate() error {
 			return err
 		}
 	}
+	if err := c.localConfig(); err != nil {
+		return err
+	}
 	return c.Machine.Validate()
 }
 
@@ -151,7 +155,7 @@ func (c *Config) tick() time.Duration { return c.Heartbeat }
 // timeoutTicks is the time-out in ticks.
 func (c *Config) timeoutTicks() int { return int((c.Timeout + c.tick() - 1) / c.tick()) }
 
-func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
+func (c *Config) protocol(run ft.Run, self ft.ProcessID, l *localDisks) ft.Config {
 	return ft.Config{
 		VM:        c.Name,
 		Run:       run,
@@ -160,5 +164,7 @@ func (c *Config) protocol(run ft.Run, self ft.ProcessID) ft.Config {
 		Timeout:   c.timeoutTicks(),
 		DialEvery: 1,
 		AskEvery:  2,
+		Copy:      l.copyID(),
+		Flush:     l.flushMode(),
 	}
 }

@@ -57,8 +57,10 @@ func (r *Replica) load() {
 	r.follow.replayer = replay.NewReplayer(r.m, state.Base)
 	r.tellEngine()
 	r.event(EventNote, "the state is complete: replaying from position %d", state.Base.Pos)
+	r.tellSynced()
 	r.proto.StateLoaded()
 	r.beginOwn()
+	r.beginLocal()
 	r.recordEntries(r.follow.todo)
 	r.follow.own.received(r.follow.todo)
 	r.reportArm(r.follow.todo)
@@ -111,6 +113,8 @@ func (r *Replica) followSlice() {
 		if applied {
 			r.last = f.replayer.Last()
 			f.own.applied(f.todo[done])
+			r.local.applied(f.todo[done])
+			r.flushTo(f.todo[done])
 			done++
 		}
 		if f.replayer.WaitsForOwn() {
@@ -132,6 +136,7 @@ func (r *Replica) collectHistory() {
 	r.outputs = r.m.Outputs(r.outputs[:0])
 	for _, o := range r.outputs {
 		f.own.made(o)
+		r.madeLocal(o)
 		if !o.Held() {
 			continue
 		}

@@ -27,6 +27,9 @@ const readsEnv = "LOCKSTEP_TEST_BACKUP_READS"
 // storeEnv is the stage's block store, for a child.
 const storeEnv = "LOCKSTEP_TEST_STORE"
 
+// hostEnv is the host of a child's local disk.
+const hostEnv = "LOCKSTEP_TEST_HOST"
+
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(child(strings.Fields(role)))
@@ -35,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 func child(args []string) int {
-	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20, store: os.Getenv(storeEnv), reads: os.Getenv(readsEnv) != ""}
+	s := &stage{dir: args[1], sw: args[2], toy: sim.ToyConfig{Seed: 7}, memory: 16 << 20, store: os.Getenv(storeEnv), reads: os.Getenv(readsEnv) != "", host: os.Getenv(hostEnv)}
 	if args[0] == "store" {
 		return serveStore(s)
 	}
@@ -83,7 +86,7 @@ func (s *stage) start(args ...string) *process {
 	}
 	p := &process{Cmd: exec.Command(self), log: newEvents(), done: make(chan struct{})}
 	args = append([]string{args[0], s.dir, s.sw}, args[1:]...)
-	p.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "), storeEnv+"="+s.store)
+	p.Env = append(os.Environ(), childEnv+"="+strings.Join(args, " "), storeEnv+"="+s.store, hostEnv+"="+s.host)
 	p.Stderr = os.Stderr
 	out, err := p.StdoutPipe()
 	if err != nil {

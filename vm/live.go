@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/replay"
@@ -92,7 +93,7 @@ func (r *Replica) goLive() {
 // tells the network where the guest is now.
 func (r *Replica) reissue() {
 	for _, o := range r.m.Pending(nil) {
-		if r.follow.own.keep(r, o) {
+		if r.follow.own.keep(r, o) || r.keepLocal(o) {
 			continue
 		}
 		r.request(o)
@@ -124,7 +125,7 @@ func (r *Replica) liveSlice() {
 		r.sleep(-1)
 		return
 	}
-	if r.stops.any() && !r.stops.off {
+	if r.stops.any() && !r.stops.off || r.local.standsStill() {
 		r.sleep(-1) // the guest stands still
 		return
 	}
@@ -193,6 +194,9 @@ func (r *Replica) collect() {
 func (r *Replica) request(o machine.Output) {
 	switch o.Port.Kind {
 	case machine.PortDisk:
+		if r.local.noteFlush(o) {
+			r.local.flushes.Ask(ft.FlushID(ft.RequestOf(o)))
+		}
 		r.disks[o.Port.Index].Submit(o)
 		r.readByBackup(o)
 	case machine.PortEntropy:
@@ -205,7 +209,7 @@ func (r *Replica) request(o machine.Output) {
 // sees the time at which its input came.
 func (r *Replica) inputs(idle bool) (busy bool) {
 	l := &r.live
-	disks := r.follow.own.useful(r.box.takeDisks())
+	disks := r.deliverable(r.follow.own.useful(r.box.takeDisks()))
 	l.frames = r.box.takeFrames(l.frames[:0], r.roomFor())
 	typed, any := r.box.takeConsole(func(console uint8) int {
 		return r.m.RxRoom(machine.Port{Kind: machine.PortConsole, Index: console})

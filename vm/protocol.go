@@ -22,6 +22,7 @@ func (r *Replica) protocol() {
 		return
 	}
 	r.reportPeer()
+	r.diskNotes()
 	r.retryDisks()
 	r.obey()
 	if r.out.off() && r.disksIdle() {
@@ -123,7 +124,9 @@ func (r *Replica) channelEvent(e logchan.Event) {
 	case logchan.StateSent:
 		r.proto.Seeded(e.Gen)
 	case logchan.StateReady:
-		r.load()
+		if r.stateReady() {
+			r.load()
+		}
 	case logchan.PeerBye:
 		r.peerBye(e)
 	case logchan.Inquired:
@@ -153,13 +156,15 @@ func (r *Replica) connected(e logchan.Event) {
 			panic("BUG: vm: connected without a pairing")
 		}
 		r.run = run
-		r.proto = ft.NewBackup(r.cfg.protocol(run, r.self), epoch, peer, e.Gen)
+		r.proto = ft.NewBackup(r.cfg.protocol(run, r.self, r.local), epoch, peer, e.Gen)
 		r.proto.OwnLink(len(r.nics) == 0 || r.links > 0)
 		r.event(EventNote, "a primary has dialled: run %v, epoch %d; receiving its state", run, epoch)
+		r.receive(e.Gen)
 	case r.proto.State() == ft.Waiting || r.proto.State() == ft.Alone:
 		r.proto.Joined(e.Gen, e.Peer.Process)
 	default:
 		r.proto.Connected(e.Gen, e.Peer.Received)
+		r.tellSynced()
 	}
 }
 
@@ -220,7 +225,11 @@ func (r *Replica) perform(rd ft.Ready) {
 	if rd.Gate != nil {
 		r.out.obey(*rd.Gate)
 	}
-	if rd.Seed != nil {
+	switch {
+	case rd.Seed == nil:
+	case r.local != nil:
+		r.feed(*rd.Seed)
+	default:
 		r.seed()
 	}
 	if rd.Resume != nil && r.primary != nil {
@@ -229,6 +238,12 @@ func (r *Replica) perform(rd ft.Ready) {
 		if a, ok := r.primary.Acked(); ok {
 			r.out.acked(a.Gen, a.Epoch, a.Seq)
 		}
+	}
+	if rd.CatchUp {
+		r.catchUp()
+	}
+	if rd.Name != nil {
+		r.nameCopies(*rd.Name)
 	}
 	if rd.AppendArm != 0 {
 		seq := r.append(replay.Arm{Epoch: uint64(rd.AppendArm)})
@@ -283,6 +298,7 @@ func (r *Replica) unpair() {
 	if r.primary == nil {
 		return
 	}
+	r.local.endSync()
 	r.primary.Seal()
 	r.out.tell(nil)
 	r.primary, r.live.pairing, r.acked = nil, false, logchan.Ack{}
@@ -308,6 +324,13 @@ func (r *Replica) invite() {
 // claim asks the arbiter beside the owner; no answer is reported as unknown.
 func (r *Replica) claim(c ft.Claim) {
 	r.task(func() {
+		if err := r.local.mark(c.Copies.Gen, false); err != nil {
+			r.box.do(func() {
+				r.event(EventNote, "no claim before the copy of the disks is marked, trying on: %v", err)
+				r.proto.ClaimResult(c.Cell.Epoch, ft.Unknown)
+			})
+			return
+		}
 		owner, err := r.arb.Claim(c)
 		res := ft.Unknown
 		switch {
@@ -389,6 +412,7 @@ func (r *Replica) stopFor(rd ft.Ready) {
 		r.event(EventNote, "not armed and left by the primary: %s", rd.Reason)
 		r.finish(Gone, nil)
 	default:
+		r.local.drop(rd.Reason)
 		r.finish(Halted, errors.New("vm: "+rd.Reason))
 	}
 }

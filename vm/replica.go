@@ -38,6 +38,7 @@ type Replica struct {
 	end   *logchan.Endpoint
 	nics  []*network.NIC
 	disks []*storage.Disk
+	local *localDisks // nil without local disks
 
 	ctx    context.Context // ends with Run
 	cancel context.CancelFunc
@@ -150,6 +151,9 @@ func (r *Replica) open() error {
 		}
 		r.arb = arb
 	}
+	if err := r.openCopies(); err != nil {
+		return err
+	}
 	for i, d := range c.Disks {
 		if err := r.openDisk(uint8(i), d); err != nil {
 			return err
@@ -206,11 +210,19 @@ func (r *Replica) powerOn() error {
 	}
 	r.run = ft.Run{Ordinal: 1}
 	if r.arb != nil {
-		run, err := r.arb.BeginRun(arbiter.PowerOn{VM: r.cfg.Name, By: r.self, Force: r.cfg.Force})
+		p := arbiter.PowerOn{VM: r.cfg.Name, By: r.self, Force: r.cfg.Force}
+		if err := r.powerOnFrom(&p); err != nil {
+			return err
+		}
+		run, err := r.arb.BeginRun(p)
 		if err != nil {
 			return err
 		}
-		owner, err := r.arb.Claim(ft.Claim{Cell: ft.Cell{VM: r.cfg.Name, Run: run}, By: r.self})
+		c := ft.Claim{Cell: ft.Cell{VM: r.cfg.Name, Run: run}, By: r.self}
+		if p.Mark != nil {
+			c.Copies = ft.ClaimedCopies(run, 0, p.Copy)
+		}
+		owner, err := r.arb.Claim(c)
 		if err != nil {
 			return err
 		}
@@ -230,7 +242,7 @@ func (r *Replica) powerOn() error {
 			return fmt.Errorf("vm: %w", err)
 		}
 	}
-	r.proto = ft.NewPrimary(r.cfg.protocol(r.run, r.self))
+	r.proto = ft.NewPrimary(r.cfg.protocol(r.run, r.self, r.local))
 	return nil
 }
 
@@ -355,9 +367,14 @@ func (r *Replica) close() {
 	for _, n := range r.nics {
 		_ = n.Close()
 	}
+	if r.local != nil {
+		r.local.endSync()
+		r.local.tasks.Wait()
+	}
 	for _, d := range r.disks {
 		_ = d.Close()
 	}
+	_ = r.local.close(len(r.disks))
 	if r.out.console != nil {
 		r.out.console.close()
 	}

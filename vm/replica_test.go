@@ -28,6 +28,10 @@ type stage struct {
 	toy    sim.ToyConfig
 	memory uint64
 	reads  bool // by the backup
+	// host has the image of a local disk; empty for a shared one. both: a flush
+	// waits for both copies.
+	host string
+	both bool
 	// store is the socket of a block store that has the disk and the arbiter;
 	// empty for a file and a directory.
 	store string
@@ -48,7 +52,7 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-func (s *stage) disk() string { return filepath.Join(s.dir, "disk.img") }
+func (s *stage) disk() string { return filepath.Join(s.dir, "disk"+s.host+".img") }
 
 // config is a replica of a toy on the stage.
 func (s *stage) config(log *events) Config {
@@ -70,6 +74,11 @@ func (s *stage) config(log *events) Config {
 		build: func(*machine.Config, machine.Birth) (machine.Machine, error) {
 			return sim.NewToy(s.toy), nil
 		},
+	}
+	if s.host != "" {
+		cfg.Machine.Disks[0] = machine.DiskConfig{Sectors: localSectors, Local: true}
+		cfg.Disks[0].FlushBoth, cfg.digestEvery = s.both, 20_000
+		s.toy.LocalDisk = true
 	}
 	if s.reads {
 		cfg.Disks[0].BackupReads, cfg.digestEvery = true, 20_000

@@ -36,6 +36,9 @@ type Status struct {
 	// stands still until they go on.
 	Stopped []StoppedDisk `json:"stopped_disks,omitempty"`
 
+	// Sync is the re-synchronisation of the backup's copy of local disks.
+	Sync *SyncStatus `json:"sync,omitempty"`
+
 	// Survives says what this set-up survives, or what it does not.
 	Survives string `json:"survives,omitempty"`
 }
@@ -135,6 +138,7 @@ func (r *Replica) publish() {
 		st.Digests.Different = 1
 	}
 	st.Stopped = r.stops.status()
+	st.Sync = r.local.syncStatus()
 	st.Survives = r.survives()
 	r.shared.Lock()
 	defer r.shared.Unlock()

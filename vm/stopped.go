@@ -76,7 +76,7 @@ func advice(err error) string {
 // belongs to another process is the end of this replica (R19). A protected
 // primary leaves the VM to its backup, which may reach what this host does not.
 func (r *Replica) diskStopped(s storage.Stop) {
-	if r.retryOwn(s) {
+	if r.retryOwn(s) || r.copyFailed(s) {
 		return
 	}
 	var fenced storage.ErrFenced

@@ -10,7 +10,7 @@ import (
 
 // openDisk opens the host half of disk number index.
 func (r *Replica) openDisk(index uint8, d Disk) error {
-	backend, err := storage.Open(d.Path, d.ReadOnly, r.openers())
+	backend, err := r.openBackend(index, d)
 	if err != nil {
 		return err
 	}
@@ -30,6 +30,14 @@ func (r *Replica) openDisk(index uint8, d Disk) error {
 		return fmt.Errorf("vm: %s can only be read and written in blocks of %d bytes; write block_size: %d for it in the spec", d.Path, disk.BlockSize(), disk.BlockSize())
 	}
 	return nil
+}
+
+// openBackend is what holds the disk's blocks.
+func (r *Replica) openBackend(index uint8, d Disk) (storage.Backend, error) {
+	if r.local.is(index) {
+		return r.local.backend(index, r.cfg.wrapCopy), nil
+	}
+	return storage.Open(d.Path, d.ReadOnly, r.openers())
 }
 
 // takeOver makes the disks and the switch's ports this replica's, with its fence

@@ -36,7 +36,7 @@ type Options struct {
 	FS FS // nil for OS
 	// VM is the name of the VM whose disk this is, with the disk's own.
 	VM string
-	// Copy, if it is not zero, is the copy that it has to be.
+	// Copy, if it is not zero, is the copy that it has to be, or is made.
 	Copy ft.CopyID
 	// Run, if it is not zero, is the run that opens it: an image that a later
 	// run used is refused.
@@ -174,8 +174,10 @@ func (o *Options) makeSidecar(path string, sectors uint64, state State) error {
 			return err
 		}
 	}
-	if _, err := io.ReadFull(o.Rand, h.Copy[:]); err != nil {
-		return err
+	if h.Copy = o.Copy; h.Copy == (ft.CopyID{}) {
+		if _, err := io.ReadFull(o.Rand, h.Copy[:]); err != nil {
+			return err
+		}
 	}
 	temp := path + sidecarSuffix + "-new"
 	if err := o.FS.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -344,7 +346,7 @@ func (c *Copy) Status() Status {
 
 // Image is what the protocol wants to know of it.
 func (s *Status) Image() ft.Image {
-	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common.ID}
+	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common.ID, Prepared: s.Prepared.ID}
 }
 
 // Sectors is the capacity in 512-byte sectors.

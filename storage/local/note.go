@@ -37,15 +37,30 @@ func (c *Copy) fail(e *Error) *Error {
 
 // Enter notes durably that the copy is used, and of which generation it is: at
 // power-on, when a claim is won, and so before the run record names it. Only
-// then it may be written.
+// then it may be written. An image that a power-on has marked and that the record
+// then did not name, since it could not be written or another was faster, may be
+// entered by the next run: the record's caller knows which copy is current.
 func (c *Copy) Enter(gen ft.Generation) error {
 	s := c.Status()
 	if err := s.valid(c.path); err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
-	if gen.Less(s.Gen) || s.Gen.Run.Ordinal == gen.Run.Ordinal && s.Gen.Run != gen.Run && s.Gen.Run.Ordinal != 0 {
+	if gen.Less(s.Gen) {
 		return fmt.Errorf("storage: %w: %s is of generation %s, not older than %s: another run or epoch has used it; ask the run record which copy is current", ErrClaimed, c.path, s.Gen, gen)
 	}
+	return c.enter(gen)
+}
+
+// Take is Enter by a person's order: whatever has used the copy, and though it is
+// stale. One in the middle of a re-synchronisation is no disk all the same.
+func (c *Copy) Take(gen ft.Generation) error {
+	if s := c.Status(); s.State == Syncing {
+		return fmt.Errorf("storage: %w", s.valid(c.path))
+	}
+	return c.enter(gen)
+}
+
+func (c *Copy) enter(gen ft.Generation) error {
 	if err := c.note(func(h *header) { h.Gen, h.State, h.Reason = gen, InUse, "" }); err != nil {
 		return err
 	}

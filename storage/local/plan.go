@@ -1,6 +1,10 @@
 package local
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/lockstep-vm/lockstep/ft"
+)
 
 // Plan says what a re-synchronisation compares.
 type Plan struct {
@@ -23,15 +27,14 @@ func MakePlan(source, target Status, sourceMap, targetMap []uint64) (Plan, error
 	}
 	words := int((source.Regions + 63) / 64)
 	p := Plan{Regions: make([]uint64, words)}
-	switch {
-	case !source.Common.None() && (source.Common == target.Common || source.Common == target.Prepared):
+	plan := ft.PlanSync(source.Image(), target.Image())
+	switch plan.Common {
+	case ft.Point{}:
+		p.Full, p.Why = true, plan.Why
+	case source.Common.ID:
 		p.Common = source.Common
-	case !target.Common.None() && source.Prepared == target.Common:
-		p.Common = target.Common // the source was a backup that never heard of the commit
-	case source.Common.None() || target.Common.None() && target.Prepared.None():
-		p.Full, p.Why = true, "they have never been alike"
 	default:
-		p.Full, p.Why = true, "each was last alike with another copy"
+		p.Common = target.Common // the source was a backup that never heard of the commit
 	}
 	if !p.Full && source.RegionSize != target.RegionSize {
 		p.Full, p.Why = true, "their maps have regions of different sizes"
