@@ -81,7 +81,7 @@ func (c *benchCPU) Run(ctx context.Context, env Env) error {
 
 type benchDisk struct {
 	Rounds   int              `default:"3" help:"How often everything is measured; the spread is over the rounds."`
-	Mode     []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd."`
+	Mode     []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
 	JSON     bool             `name:"json" xor:"form" help:"Print JSON."`
 	Markdown bool             `xor:"form" help:"Print a Markdown table."`
 	Engine   string           `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: auto, jit, interp or reference."`

@@ -56,10 +56,11 @@ const (
 	SharedLogged DiskMode = "shared"        // what the primary reads goes to the backup in the log
 	SharedReads  DiskMode = "reads: backup" // the backup reads for itself
 	OnStore      DiskMode = "nbd"           // shared, on a block store
+	LocalCopies  DiskMode = "local"         // each replica has an image of its own
 )
 
 // DiskModes are all, in the order in which they are shown.
-var DiskModes = []DiskMode{SharedLogged, SharedReads, OnStore}
+var DiskModes = []DiskMode{SharedLogged, SharedReads, OnStore, LocalCopies}
 
 // DiskOptions of RunDisk.
 type DiskOptions struct {
@@ -128,7 +129,21 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 // runDisk runs the guest with a disk on one machine.
 func (s *stage) runDisk(ctx context.Context, m DiskMode, on Machine, path string) (map[string]Measurement, error) {
 	s.disk = &Disk{Path: path, Bytes: diskBytes, BackupReads: m == SharedReads && on == Pair}
-	if m == OnStore {
+	switch m {
+	case LocalCopies:
+		// Fresh ones: a copy belongs to the VM whose arbiter has named it.
+		dir, err := os.MkdirTemp(s.dir, "copies")
+		if err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		s.disk.Path, s.disk.Backup = filepath.Join(dir, "own"), filepath.Join(dir, "backup")
+		for _, to := range []string{s.disk.Path, s.disk.Backup} {
+			if err := writeDisk(to); err != nil {
+				return nil, err
+			}
+		}
+	case OnStore:
 		srv, err := store.Start(store.Config{
 			Listen: []string{"127.0.0.1:0"}, Exports: []store.Export{{Name: "disk", File: path}},
 			State: filepath.Join(s.dir, fmt.Sprintf("store%d", s.launched)),

@@ -34,6 +34,7 @@ type Disk struct {
 	Path        string // or the URL of an export
 	Bytes       uint64
 	BackupReads bool
+	Backup      string // path of the backup's own image; empty for a shared disk
 }
 
 // RunGuest is a guest's machine, from power-on to power-off: the process that
@@ -60,8 +61,12 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 		OnEvent: func(e vm.Event) { fmt.Fprintln(stderr, e.Text) },
 	}
 	if d := g.Disk; d != nil {
-		mc.Disks = []machine.DiskConfig{{Sectors: d.Bytes / 512}}
-		cfg.Disks = []vm.Disk{{Path: d.Path, BackupReads: d.BackupReads}}
+		host := vm.Disk{Path: d.Path, BackupReads: d.BackupReads}
+		if d.Backup != "" && g.Machine == backupOfPair {
+			host.Path = d.Backup
+		}
+		mc.Disks = []machine.DiskConfig{{Sectors: d.Bytes / 512, Local: d.Backup != ""}}
+		cfg.Disks = []vm.Disk{host}
 	}
 	var teller *logTeller
 	begin := vm.PowerOn

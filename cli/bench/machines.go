@@ -35,14 +35,15 @@ const memoryMiB = 512
 
 // stage is what all machines run.
 type stage struct {
-	self            string // this program
-	qemu            string // path of qemu-system-riscv64; may be empty
-	engine          string
-	dir             string // of temporary files
-	kernel, initrd  string
-	cmdline         string
-	disk            *Disk // that the guest has; may be nil
-	pairs, launched int
+	self           string // this program
+	qemu           string // path of qemu-system-riscv64; may be empty
+	engine         string
+	dir            string // of temporary files
+	kernel, initrd string
+	cmdline        string
+	disk           *Disk // that the guest has; may be nil
+
+	arbiters, launched int
 }
 
 // run runs the guest on one machine.
@@ -54,6 +55,13 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		return guestRun(ctx, append(s.qemuArgs(), "-icount", "shift=1,sleep=off")...)
 	}
 	g := s.guest(m)
+	if m == Pair || s.disk != nil && s.disk.Backup != "" {
+		s.arbiters++
+		g.Arbiter = filepath.Join(s.dir, fmt.Sprintf("arbiter%d", s.arbiters))
+		if err := os.Mkdir(g.Arbiter, 0o700); err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+	}
 	switch m {
 	case Beside:
 		p, err := s.startGuest(ctx, g)
@@ -63,11 +71,6 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		defer p.end()
 		go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
 	case Pair:
-		s.pairs++
-		g.Arbiter = filepath.Join(s.dir, fmt.Sprintf("arbiter%d", s.pairs))
-		if err := os.Mkdir(g.Arbiter, 0o700); err != nil {
-			return nil, fmt.Errorf("bench: %w", err)
-		}
 		backup := g
 		backup.Machine = backupOfPair
 		p, err := s.startGuest(ctx, backup)
