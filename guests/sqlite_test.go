@@ -15,7 +15,8 @@ const transactions = 60
 
 // sqliteLine commits transactions and says of each when COMMIT has returned.
 // With less than EXTRA a rollback journal that was deleted may come back after a
-// loss of power, and undo the last transaction.
+// loss of power, and undo the last transaction: only EXTRA syncs the directory
+// that the journal was in (SQLite, PRAGMA synchronous).
 func sqliteLine(journal string) string {
 	return fmt.Sprintf(`mkdir -p /mnt && mount -t ext4 /dev/vda /mnt && sqlite3 /mnt/db "PRAGMA journal_mode=%[1]s; CREATE TABLE t(n INTEGER PRIMARY KEY, b BLOB);" && `+
 		`{ echo "PRAGMA synchronous=EXTRA;"; i=0; while [ $i -lt %[2]d ]; do i=$((i+1)); `+
