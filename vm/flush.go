@@ -59,7 +59,8 @@ func (r *Replica) disksBusy() bool {
 }
 
 // awaitsAcks says whether there is something to do for the owner when an
-// acknowledgement comes. Releasing outputs is its reader's (R14).
+// acknowledgement or a note about the backup's copy comes. Releasing outputs is
+// their reader's (R14).
 func (r *Replica) awaitsAcks() bool {
-	return r.proto.State() != ft.Protected || r.saving != nil || r.live.exit == machine.PoweredOff || r.out.full() || r.primary.Full()
+	return r.proto.State() != ft.Protected || r.local.flushing() || r.saving != nil || r.live.exit == machine.PoweredOff || r.out.full() || r.primary.Full()
 }

@@ -356,6 +356,12 @@ func TestFlushOfBothCopies(t *testing.T) {
 	if waits() == 0 {
 		t.Error("a flush was completed that the backup has not done")
 	}
+	// An idle owner sleeps until something comes that it awaits.
+	awaits := make(chan bool)
+	primary.box.do(func() { awaits <- primary.awaitsAcks() })
+	if !<-awaits {
+		t.Error("the backup's word would be taken at the next tick only")
+	}
 	release()
 	before := primary.Status().OutputDelay.Count
 	for primary.Status().OutputDelay.Count < before+500 {

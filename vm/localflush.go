@@ -28,6 +28,9 @@ func (l *localDisks) noteFlush(o machine.Output) bool {
 	return true
 }
 
+// flushing says whether a flush of the guest may wait for the backup's copy.
+func (l *localDisks) flushing() bool { return l != nil && len(l.asked) > 0 }
+
 // deliverable is what of the completions the guest may have. It is asked at the
 // moment of delivery, by the goroutine that obeys the protocol.
 func (r *Replica) deliverable(done []machine.DiskDone) []machine.DiskDone {
