@@ -73,8 +73,9 @@ func TestLinuxReadsByTheBackup(t *testing.T) {
 			t.Errorf("the image is another than the guest's: %v", err)
 		}
 	}
-	if logged[0] < size || logged[1] > size/50 {
-		t.Errorf("%d and %d bytes of log for %d bytes read; without data it must be under 2 %%", logged[0], logged[1], size)
+	// The guest keeps what it read of the disk while it came up: that much less is logged.
+	if logged[0] < size*9/10 || logged[1] > size/50 {
+		t.Errorf("%d and %d bytes of log for %d bytes read; with data it must be nearly all, without under 2 %%", logged[0], logged[1], size)
 	}
 }
 
