@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM ARGS...  runs a program, which must end with that code
 //	forge LOG FILE              copies a log, its digests altered
 //	elf FILE KIND               makes a program for the bare machine; see elf_test.go
-//	kernel FILE off|panic|few|count|while|long  makes the kernel of a bare-metal guest
+//	kernel FILE off|panic|few|count|long  makes the kernel of a bare-metal guest
 //	port NAME                   puts an unused TCP port of loopback into a variable
 //	until FILE TEXT             waits until a file has a text
 func TestScripts(t *testing.T) {
@@ -80,7 +80,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // kernel writes a guest that says a word on its console and goes off.
 func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: kernel FILE off|panic|few|count|while|long")
+		ts.Fatalf("usage: kernel FILE off|panic|few|count|long")
 	}
 	const base, header, uart, syscon = 0x8020_0000, 64, 0x1000_0000, 0x10_0000
 	p := asm.New(base + header)
@@ -98,9 +98,9 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 		say("Kernel panic - not syncing: alas\n")
 		p.Label("halt")
 		p.J("halt")
-	case "few", "count", "while", "long": // for a while
+	case "few", "count", "long": // for a while
 		say("counting\n")
-		p.LI(asm.T2, map[string]int64{"few": 300_000, "count": 10_000_000, "while": 50_000_000, "long": 150_000_000}[args[1]])
+		p.LI(asm.T2, map[string]int64{"few": 300_000, "count": 10_000_000, "long": 150_000_000}[args[1]])
 		p.Label("again")
 		p.ADDI(asm.T2, asm.T2, -1)
 		p.BNE(asm.T2, asm.Zero, "again")
