@@ -39,17 +39,17 @@ func newFace(env Env, controlled bool) *face {
 	return f
 }
 
-func (f *face) console() io.Writer {
+// see has a replica show its console and its events here.
+func (f *face) see(cfg *vm.Config) {
+	cfg.OnEvent = f.event
 	if f.out == nil {
-		return f.env.Stdout
+		cfg.Console = f.env.Stdout
+		return
 	}
-	return f
-}
-
-// Write is the guest's console under --control.
-func (f *face) Write(b []byte) (int, error) {
-	f.out.Write(control.Line{Console: string(b)})
-	return len(b), nil
+	cfg.ConsoleAt = func(offset uint64, b []byte) error {
+		f.out.Write(control.Line{Console: b, Offset: offset})
+		return nil
+	}
 }
 
 func (f *face) event(e vm.Event) {

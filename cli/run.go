@@ -148,7 +148,7 @@ func (h *hostFlags) drive(ctx context.Context, env Env, cfg vm.Config, begin fun
 	}
 	face := newFace(env, h.Control)
 	face.saveTo = h.Save
-	cfg.Console, cfg.OnEvent = face.console(), face.event
+	face.see(&cfg)
 	r, err := begin(cfg)
 	if err != nil {
 		return refused(err)

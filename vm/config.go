@@ -52,6 +52,12 @@ type Config struct {
 	// Console receives what the guest writes to its first console, from the
 	// moment when this replica is live. It may be nil.
 	Console io.Writer
+	// ConsoleAt receives the same, for who reads both replicas: bytes with the
+	// offset of the first since power-on. At a failover they begin with what State
+	// keeps of the console (machine.ConsoleTailSize bytes), so that nothing is
+	// missing; what is below the offset that the reader has reached is repeated.
+	// It may be nil; there is this or Console.
+	ConsoleAt func(offset uint64, b []byte) error
 	// OnEvent is called for every event, by the goroutine that Run is called
 	// on. It must not wait. It may be nil.
 	OnEvent func(Event)

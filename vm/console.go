@@ -11,21 +11,31 @@ import (
 // the oldest is dropped. The guest never waits for its console.
 const consoleBacklog = 1 << 20
 
-// consoleWriter copies what the guest writes to its consoles to a writer that
-// may be slow.
+// consoleWriter copies what the guest writes to its first console to a reader
+// that may be slow.
 type consoleWriter struct {
+	byOffset bool // the reader knows the bytes that it has by their offsets
+
 	mu     sync.Mutex
 	ready  *sync.Cond
 	wait   []byte
+	next   uint64 // offset behind the last byte taken
 	closed bool
 	done   sync.WaitGroup
 }
 
-func newConsoleWriter(w io.Writer) *consoleWriter {
-	c := &consoleWriter{}
+// newConsoleWriter writes to w, or to at by offset; both may be nil.
+func newConsoleWriter(w io.Writer, at func(offset uint64, b []byte) error) *consoleWriter {
+	c := &consoleWriter{byOffset: at != nil}
 	c.ready = sync.NewCond(&c.mu)
-	if w != nil {
-		c.done.Go(func() { c.copy(w) })
+	if at == nil && w != nil {
+		at = func(_ uint64, b []byte) error {
+			_, err := w.Write(b)
+			return err
+		}
+	}
+	if at != nil {
+		c.done.Go(func() { c.copy(at) })
 	} else {
 		c.closed = true
 	}
@@ -34,22 +44,39 @@ func newConsoleWriter(w io.Writer) *consoleWriter {
 
 // write takes console output; only the first console is shown.
 func (c *consoleWriter) write(o machine.Output) {
-	if o.Port.Index != 0 {
-		return
+	if o.Port.Index == 0 {
+		c.take(o.Offset, o.Bytes)
 	}
+}
+
+// resume gives a reader by offset the console's tail when this replica takes
+// over: what the old primary has released may never have been shown.
+func (c *consoleWriter) resume(offset uint64, tail []byte) {
+	if c.byOffset && len(tail) > 0 {
+		c.take(offset, tail)
+	}
+}
+
+// take shows bytes, but none that it has shown.
+func (c *consoleWriter) take(offset uint64, b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return
 	}
-	c.wait = append(c.wait, o.Bytes...)
+	if offset < c.next {
+		b = b[min(c.next-offset, uint64(len(b))):]
+		offset = c.next
+	}
+	c.wait = append(c.wait, b...)
+	c.next = offset + uint64(len(b))
 	if over := len(c.wait) - consoleBacklog; over > 0 {
 		c.wait = append(c.wait[:0], c.wait[over:]...)
 	}
 	c.ready.Signal()
 }
 
-func (c *consoleWriter) copy(w io.Writer) {
+func (c *consoleWriter) copy(show func(offset uint64, b []byte) error) {
 	var out []byte
 	for {
 		c.mu.Lock()
@@ -57,12 +84,13 @@ func (c *consoleWriter) copy(w io.Writer) {
 			c.ready.Wait()
 		}
 		out = append(out[:0], c.wait...)
+		offset := c.next - uint64(len(out))
 		c.wait = c.wait[:0]
 		c.mu.Unlock()
 		if len(out) == 0 {
 			return
 		}
-		if _, err := w.Write(out); err != nil {
+		if err := show(offset, out); err != nil {
 			c.mu.Lock()
 			c.closed = true
 			c.mu.Unlock()

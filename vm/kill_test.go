@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,10 +10,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/sim"
 )
 
@@ -26,6 +29,9 @@ const readsEnv = "LOCKSTEP_TEST_BACKUP_READS"
 
 // storeEnv is the stage's block store, for a child.
 const storeEnv = "LOCKSTEP_TEST_STORE"
+
+// consoleEnv, if set, has a child tell of its console.
+const consoleEnv = "LOCKSTEP_TEST_CONSOLE"
 
 // hostEnv is the host of a child's local disk.
 const hostEnv = "LOCKSTEP_TEST_HOST"
@@ -44,7 +50,19 @@ func child(args []string) int {
 	}
 	out := json.NewEncoder(os.Stdout)
 	cfg := s.config(newEvents())
-	cfg.OnEvent = func(e Event) { _ = out.Encode(e) }
+	var mu sync.Mutex
+	tell := func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		_ = out.Encode(e)
+	}
+	cfg.OnEvent = tell
+	if os.Getenv(consoleEnv) != "" {
+		cfg.ConsoleAt = func(offset uint64, b []byte) error {
+			tell(Event{Kind: "console", Text: fmt.Sprintf("%d %x", offset, b)})
+			return nil
+		}
+	}
 	begin := Follow
 	switch args[0] {
 	case "restored":
@@ -60,12 +78,12 @@ func child(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 99
 	}
-	_ = out.Encode(Event{Kind: "address", Text: r.Addr()})
+	tell(Event{Kind: "address", Text: r.Addr()})
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	o, err := r.Run(ctx)
 	if toy := r.m.(*sim.Toy); toy.Corrupt() > 0 {
-		_ = out.Encode(Event{Kind: "corrupt", Text: fmt.Sprint(toy.Corrupt())})
+		tell(Event{Kind: "corrupt", Text: fmt.Sprint(toy.Corrupt())})
 	}
 	fmt.Fprintln(os.Stderr, o, err)
 	return int(o)
@@ -219,4 +237,60 @@ func TestPairingSurvivesAPauseOfTheBackup(t *testing.T) {
 	primary.signal(t, syscall.SIGTERM)
 	primary.ends(t, Ended)
 	backup.ends(t, Ended)
+}
+
+// Who reads the consoles of both replicas by offset sees every byte once, and
+// both tell the same of those that both tell.
+func TestConsoleByOffsetAtATakeover(t *testing.T) {
+	s := newStage(t)
+	t.Setenv(consoleEnv, "1")
+	primary, backup := s.pairOfProcesses()
+	for { // until the backup knows that some of it was released
+		if _, old := primary.console(t); len(old) > 64 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	primary.signal(t, syscall.SIGKILL)
+	<-primary.done
+	backup.log.await(t, EventLive)
+	for { // until the guest has written more
+		_, old := primary.console(t)
+		if begin, young := backup.console(t); int(begin)+len(young) > len(old) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	backup.signal(t, syscall.SIGTERM)
+	backup.ends(t, Ended)
+	first, old := primary.console(t)
+	begin, young := backup.console(t)
+	if first != 0 || begin != 0 {
+		t.Fatalf("the primary told from byte %d, the backup from %d; State has the last %d", first, begin, machine.ConsoleTailSize)
+	}
+	if !bytes.HasPrefix(young, old) {
+		t.Errorf("the primary told %x, the backup %x", old, young)
+	}
+}
+
+// console is what a replica told of its console, without a gap.
+func (p *process) console(t *testing.T) (offset uint64, text []byte) {
+	t.Helper()
+	var h heard
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	for _, e := range p.log.list {
+		if e.Kind == "console" {
+			var o machine.Output
+			if _, err := fmt.Sscanf(e.Text, "%d %x", &o.Offset, &o.Bytes); err != nil {
+				t.Fatal(err)
+			}
+			h.pieces = append(h.pieces, o)
+		}
+	}
+	offset, text, err := h.text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return offset, text
 }

@@ -78,6 +78,7 @@ func (r *Replica) goLive() {
 			held = append(held, o)
 		}
 	}
+	r.out.resume(r.m.ConsoleTail(0))
 	r.out.hold(held, at)
 	r.reissue()
 	// The power-off of a guest that is off may have passed the old primary's

@@ -33,6 +33,7 @@ type outlet struct {
 	reads    ft.PeerReads
 	confirms []confirm // received frames whose entries are not acknowledged yet
 	delay    histogram // taken -> released
+	shown    shown     // what the console begins with when the gate opens
 	powerOff bool      // the power-off was released
 	failed   bool      // the guest called its power-off a failure
 	panics   panicWatch
@@ -46,6 +47,12 @@ type confirm struct {
 	seq    replay.Seq
 	nic    uint8
 	number uint64
+}
+
+// shown is the end of a console's output, with the offset of its first byte.
+type shown struct {
+	offset uint64
+	tail   []byte
 }
 
 func newOutlet(now func() int64, bell func()) *outlet {
@@ -68,6 +75,14 @@ func (x *outlet) cover(seq replay.Seq) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.gate.Cover(seq)
+}
+
+// resume gives a console that is read by offset its tail, as soon as everything
+// may leave.
+func (x *outlet) resume(offset uint64, tail []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.shown = shown{offset, tail}
 }
 
 // delivered notes that the log entry seq delivers frame number of a NIC.
@@ -99,6 +114,8 @@ func (x *outlet) obey(o ft.GateOrder) {
 	case ft.GateOpen:
 		x.runLocked(x.reads.End())
 		x.confirmLocked(^replay.Seq(0))
+		x.console.resume(x.shown.offset, x.shown.tail)
+		x.shown = shown{}
 	case ft.GateHalted:
 		x.confirms, x.taken = nil, nil
 	}

@@ -169,7 +169,7 @@ func (r *Replica) open() error {
 		r.nics = append(r.nics, nic)
 	}
 	r.out.nics, r.out.disks = r.nics, r.disks
-	r.out.console = newConsoleWriter(c.Console)
+	r.out.console = newConsoleWriter(c.Console, c.ConsoleAt)
 	if c.Peer == "" && c.Listen == "" {
 		return nil
 	}

@@ -29,11 +29,13 @@ const Resume = "resume"
 // event tells how it went.
 const Save = "save "
 
-// Line is one line of a child: one of its fields is set.
+// Line is one line of a child: one of its fields is set, and Offset beside
+// Console.
 type Line struct {
 	Event    *vm.Event            `json:"event,omitempty"`
 	Status   *vm.Status           `json:"status,omitempty"`
-	Console  string               `json:"console,omitempty"`
+	Console  []byte               `json:"console,omitempty"`
+	Offset   uint64               `json:"offset,omitempty"`   // of the console's bytes
 	Address  string               `json:"address,omitempty"`  // where a replica's logging channel listens
 	Forwards []string             `json:"forwards,omitempty"` // addresses of a switch's forwards on this host
 	Switch   *network.SwitchEvent `json:"switch,omitempty"`

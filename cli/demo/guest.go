@@ -12,10 +12,11 @@ import (
 	"github.com/lockstep-vm/lockstep/image"
 )
 
-// guest reads what the guest says on its console. At a failover bytes may come
-// twice; lines that come twice change nothing.
+// guest reads what the guest says on its console. Both replicas tell it; at a
+// failover bytes come twice.
 type guest struct {
 	mu       sync.Mutex
+	heard    uint64 // offset behind the last byte
 	partial  string
 	last     string // newest line
 	kernel   string // "Linux version ..."
@@ -31,10 +32,20 @@ var (
 	diskLine   = regexp.MustCompile(regexp.QuoteMeta(image.DiskProgressLine) + `(\d+) blocks verified`)
 )
 
-// hear takes console output.
-func (g *guest) hear(text string) {
+// hear takes console output, whose first byte has an offset, but nothing that it
+// has heard before.
+func (g *guest) hear(offset uint64, b []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	end := offset + uint64(len(b))
+	if end <= g.heard {
+		return
+	}
+	if offset > g.heard {
+		g.partial = "" // bytes are missing, and the end of that line with them
+	}
+	text := string(b[max(offset, g.heard)-offset:])
+	g.heard = end
 	g.partial += strings.ReplaceAll(text, "\r", "")
 	for {
 		line, rest, whole := strings.Cut(g.partial, "\n")

@@ -174,8 +174,8 @@ func (s *scene) heard(addresses chan<- string) func(*child, control.Line) {
 		switch {
 		case l.Address != "":
 			addresses <- l.Address
-		case l.Console != "":
-			s.guest.hear(l.Console)
+		case len(l.Console) > 0:
+			s.guest.hear(l.Offset, l.Console)
 		case l.Event != nil:
 			s.note("%s: %s", c.name, l.Event.Text)
 		}
