@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/image"
-	"github.com/lockstep-vm/lockstep/storage/store"
 	"github.com/lockstep-vm/lockstep/vm"
 )
 
@@ -24,33 +23,16 @@ type diskMode struct {
 	name        string
 	backupReads bool
 	local       bool // each replica has an image of its own
-	// export makes an image reachable at another target; nil for its path.
-	export func(t testing.TB, path string) string
+	store       bool // a block store serves the images, and keeps the arbiter
 }
 
 // diskModes are those that are tested.
 var diskModes = []diskMode{
 	{name: "shared"},
 	{name: "reads-backup", backupReads: true},
-	{name: "nbd", export: exported},
+	{name: "nbd", store: true},
+	{name: "nbd-reads-backup", backupReads: true, store: true},
 	{name: "local", local: true},
-}
-
-// exported serves an image by a block store and returns its URL.
-func exported(t testing.TB, path string) string {
-	t.Helper()
-	s, err := store.Start(store.Config{
-		Listen: []string{"127.0.0.1:0"}, Exports: []store.Export{{Name: "disk", File: path}}, State: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s.URL("disk")
 }
 
 // A waiting is a guest that was booted once and saved: it waits for a line of
@@ -62,10 +44,21 @@ type waiting struct {
 	early  int      // pairs whose guest was through before the kill
 }
 
-// hosted are the disks of a replica, and the files that they lie in.
+// hosted are the disks of a replica, the files that they lie in, and an arbiter
+// that has seen no VM.
 type hosted struct {
-	disks []vm.Disk
-	files []string
+	disks   []vm.Disk
+	files   []string
+	arbiter string
+	store   *blockStore // that serves them; may be nil
+}
+
+// close ends the store: nothing that it said to be written waits in it.
+func (h hosted) close(t testing.TB) {
+	t.Helper()
+	if h.store != nil {
+		h.store.stop(t)
+	}
 }
 
 // wait boots a guest until it waits. Its disks are images.
@@ -80,7 +73,7 @@ func (mode diskMode) wait(t *testing.T, g guest, images []string) *waiting {
 	w := &waiting{mode: mode, images: images}
 	w.part = part{
 		Memory: mc.Memory, Kernel: img.Kernel, Initrd: filepath.Join(dir, "initrd"), Cmdline: mc.Cmdline,
-		Guest: g.disks, Save: filepath.Join(dir, "snapshot"), Arbiter: filepath.Join(dir, "arbiter"),
+		Guest: g.disks, Save: filepath.Join(dir, "snapshot"),
 	}
 	for i := range w.part.Guest {
 		w.part.Guest[i].Local = mode.local
@@ -88,12 +81,13 @@ func (mode diskMode) wait(t *testing.T, g guest, images []string) *waiting {
 	if err := os.WriteFile(w.part.Initrd, mc.Initrd, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first := w.part
-	first.Host = w.host(t).disks
-	r := startReplica(t, first)
+	first, h := w.part, w.host(t)
+	first.Host, first.Arbiter = h.disks, h.arbiter
+	r := startReplica(t, first, newReader(1))
 	if err := r.wait(); err != nil {
 		t.Fatalf("%v; it told\n%s\nand its console said\n%s", err, strings.Join(r.events.all(), "\n"), tail(strings.Join(r.console.all(), "\n")))
 	}
+	h.close(t)
 	if _, err := os.Stat(w.part.Save); err != nil {
 		t.Fatalf("the guest did not wait: %v; its console said\n%s", err, tail(strings.Join(r.console.all(), "\n")))
 	}
@@ -105,15 +99,19 @@ func (mode diskMode) wait(t *testing.T, g guest, images []string) *waiting {
 func (w *waiting) host(t testing.TB) hosted {
 	t.Helper()
 	dir := t.TempDir()
-	var h hosted
+	h := hosted{arbiter: filepath.Join(dir, "arbiter")}
 	for i, path := range w.images {
 		copied := filepath.Join(dir, fmt.Sprintf("disk%d", i))
 		command(t, "cp", "--sparse=always", path, copied)
 		h.files = append(h.files, copied)
-		if w.mode.export != nil {
-			copied = w.mode.export(t, copied)
-		}
-		h.disks = append(h.disks, vm.Disk{Path: copied, BackupReads: w.mode.backupReads})
+	}
+	targets := h.files
+	if w.mode.store {
+		h.store = startStore(t, h.arbiter, h.files)
+		targets, h.arbiter = h.store.urls, "store:"+h.store.address
+	}
+	for _, target := range targets {
+		h.disks = append(h.disks, vm.Disk{Path: target, BackupReads: w.mode.backupReads})
 	}
 	return h
 }
@@ -140,25 +138,25 @@ type round struct {
 // result is what a round leaves.
 type result struct {
 	images  []string // paths of the survivor's disks
-	console []string // lines that left, of both replicas
+	console []string // lines that left
 }
 
 // run has a pair work at the line.
 func (w *waiting) run(t *testing.T, rd round) result {
 	t.Helper()
 	backup, primary := w.part, w.part
-	backup.Arbiter = filepath.Join(t.TempDir(), "arbiter")
-	primary.Arbiter = backup.Arbiter
 	ofBackup := w.host(t)
+	backup.Arbiter, primary.Arbiter = ofBackup.arbiter, ofBackup.arbiter
 	ofPrimary := ofBackup
 	if w.mode.local {
 		ofPrimary = w.host(t)
 	}
 	backup.Host, primary.Host = ofBackup.disks, ofPrimary.disks
 	backup.Backup, backup.Restore = true, ""
-	b := startReplica(t, backup)
+	screen := newReader(2)
+	b := startReplica(t, backup, screen)
 	primary.Peer, primary.Line = b.tells(t, "address"), rd.line
-	p := startReplica(t, primary)
+	p := startReplica(t, primary, screen)
 	p.tells(t, string(vm.EventProtected))
 	b.tells(t, string(vm.EventProtected))
 
@@ -167,7 +165,7 @@ func (w *waiting) run(t *testing.T, rd round) result {
 		victim, survivor, host = b, p, ofPrimary
 	}
 	if n := rd.rng.IntN(rd.within); n > 0 {
-		p.console.await(rd.word, n)
+		screen.await(rd.word, n)
 	}
 	// From the line to the next one passes a random number of events of the
 	// host; how many is not known, and need not be.
@@ -180,16 +178,17 @@ func (w *waiting) run(t *testing.T, rd round) result {
 		w.early++
 	}
 	if rd.plug {
-		more := 1 + rd.rng.IntN(rd.within)
-		if survivor == p {
-			more += len(p.console.all())
-		}
-		survivor.console.await(rd.word, more)
+		heard := result{console: screen.all()}.durable(rd.word)
+		screen.await(rd.word, len(heard)+1+rd.rng.IntN(rd.within))
 		survivor.kill()
 		_ = survivor.wait()
 	}
 	err := survivor.wait()
-	got := result{images: host.files, console: append(p.console.all(), b.console.all()...)}
+	host.close(t)
+	got := result{images: host.files, console: screen.all()}
+	if err := screen.missed(); err != nil {
+		t.Errorf("bytes of the console are in no replica's: %v", err)
+	}
 	text := strings.Join(got.console, "\n")
 	if strings.Contains(text, "@failed") || !rd.plug && (err != nil || !strings.Contains(text, endLine+"0")) {
 		t.Fatalf("%v; the survivor told\n%s\nand the console said\n%s", err, strings.Join(survivor.events.all(), "\n"), tail(text))

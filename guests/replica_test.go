@@ -1,13 +1,11 @@
 package guests
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,11 +54,14 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(storeVariable) != "" {
+		os.Exit(beStore())
+	}
 	os.Exit(m.Run())
 }
 
 // beReplica is a replica from its begin to its end. The console goes to the
-// standard output; each event is a line on the standard error.
+// standard output, in pieces; each event is a line on the standard error.
 func beReplica(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -78,11 +79,16 @@ func beReplica(path string) error {
 		return err
 	}
 	var screen console
+	pieces := json.NewEncoder(os.Stdout)
 	cfg := vm.Config{
 		// Nothing here is ever slow enough to be taken for dead: a process that
 		// is killed closes its connections.
 		Name: "guest", Machine: mc, Disks: p.Host, Arbiter: p.Arbiter, Peer: p.Peer, Restore: p.Restore,
-		Timeout: 20 * time.Second, Console: io.MultiWriter(os.Stdout, &screen),
+		Timeout: 20 * time.Second,
+		ConsoleAt: func(offset uint64, b []byte) error {
+			screen.write(b)
+			return pieces.Encode(piece{offset, b})
+		},
 		OnEvent: func(e vm.Event) { fmt.Fprintln(os.Stderr, e.Kind, e.Text) },
 	}
 	begin := vm.PowerOn
@@ -121,79 +127,27 @@ type console struct {
 	seen       func()
 }
 
-func (c *console) Write(b []byte) (int, error) {
+func (c *console) write(b []byte) {
 	if c.seen != nil {
 		if c.text = append(c.text, b...); bytes.Contains(c.text, c.mark) {
 			go c.seen()
 			c.seen = nil
 		}
 	}
-	return len(b), nil
-}
-
-// lines is what a process writes, line by line.
-type lines struct {
-	mu   sync.Mutex
-	cond *sync.Cond
-	list []string
-	end  bool
-}
-
-func readLines(r io.Reader) *lines {
-	l := &lines{}
-	l.cond = sync.NewCond(&l.mu)
-	go func() {
-		s := bufio.NewScanner(r)
-		for s.Scan() {
-			l.mu.Lock()
-			l.list = append(l.list, strings.TrimRight(s.Text(), "\r"))
-			l.mu.Unlock()
-			l.cond.Broadcast()
-		}
-		l.mu.Lock()
-		l.end = true
-		l.mu.Unlock()
-		l.cond.Broadcast()
-	}()
-	return l
-}
-
-// await waits until n lines begin with a word, or until there will be no more,
-// and returns the last of those.
-func (l *lines) await(word string, n int) (string, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i, seen := 0, 0; ; {
-		for ; i < len(l.list); i++ {
-			if strings.HasPrefix(l.list[i], word) {
-				if seen++; seen == n {
-					return l.list[i], true
-				}
-			}
-		}
-		if l.end {
-			return "", false
-		}
-		l.cond.Wait()
-	}
-}
-
-func (l *lines) all() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]string(nil), l.list...)
 }
 
 // replica is a replica in a process of its own, which can be killed.
 type replica struct {
-	cmd             *exec.Cmd
-	console, events *lines
-	late            *time.Timer
-	err             error
-	ended           sync.Once
+	cmd     *exec.Cmd
+	console *reader // of the guest
+	told    chan struct{}
+	events  *lines
+	late    *time.Timer
+	err     error
+	ended   sync.Once
 }
 
-func startReplica(t testing.TB, p part) *replica {
+func startReplica(t testing.TB, p part, console *reader) *replica {
 	t.Helper()
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -220,7 +174,7 @@ func startReplica(t testing.TB, p part) *replica {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r.console, r.events = readLines(out), readLines(events)
+	r.console, r.told, r.events = console, console.attach(out), readLines(events)
 	r.late = time.AfterFunc(patience, r.kill)
 	t.Cleanup(func() { r.kill(); _ = r.wait() })
 	return r
@@ -231,7 +185,7 @@ func (r *replica) kill() { _ = r.cmd.Process.Signal(syscall.SIGKILL) }
 // wait waits for the end of the process.
 func (r *replica) wait() error {
 	r.ended.Do(func() {
-		r.console.await("\x00", 1)
+		<-r.told
 		r.events.await("\x00", 1)
 		r.err = r.cmd.Wait()
 		r.late.Stop()
