@@ -26,6 +26,10 @@ func TestStateThenEntriesThenAcknowledgement(t *testing.T) {
 	}
 	await(t, x.be, StateReady)
 	await(t, x.pe, StateSent)
+	until(t, "the State is acknowledged", func() bool { return x.lastAck().Seq == 10 })
+	if n := x.p.Stats().Resumes; n != 0 {
+		t.Fatalf("%d connections were lost by it", n)
+	}
 	got := x.b.State()
 	if got.Base != s.Base || string(got.Meta) != "meta" || got.Size != int64(len(want)) {
 		t.Fatalf("got %+v", got)

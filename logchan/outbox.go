@@ -51,7 +51,8 @@ func (o *outbox) begin(base replay.Point) error {
 	if o.started {
 		return errors.New("logchan: the State was sent already")
 	}
-	o.started, o.base, o.acked, o.enc = true, base, base.Seq, replay.NewEncoder(base)
+	// Who has the State has received what is before its position.
+	o.started, o.base, o.acked, o.sent, o.enc = true, base, base.Seq, base.Seq, replay.NewEncoder(base)
 	return nil
 }
 
