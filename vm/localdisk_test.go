@@ -200,9 +200,7 @@ func (s *stage) localPair(wrapPrimary, wrapBackup func(storage.Backend) storage.
 func TestPowerOnFromTheBackupsCopyIsAnOrder(t *testing.T) {
 	s := newLocalStage(t)
 	primary, backup := s.localPair(nil, nil)
-	for primary.Status().OutputDelay.Count < 300 {
-		time.Sleep(time.Millisecond)
-	}
+	backup.until(t, "digests", func() bool { return backup.Status().Digests.Compared > 0 })
 	primary.cancel()
 	primary.wait(t, Ended)
 	backup.wait(t, Ended)
