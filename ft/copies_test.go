@@ -164,8 +164,8 @@ func localPrimary(f FlushMode) *Replica {
 // DESIGN section 7, "a copy is added at Arm, after re-sync"; R18.
 func TestArmingWithLocalDisks(t *testing.T) {
 	r := localPrimary(FlushBoth)
-	if rd := r.Ready(); rd.Ping || rd.Gate != nil {
-		t.Fatalf("before the copy is synchronised: %+v", rd)
+	if rd := r.Ready(); rd.Ping || rd.Gate == nil || rd.Gate.Mode != GateOpen || !r.Running() {
+		t.Fatalf("before the copy is synchronised the guest runs unprotected: %+v", rd)
 	}
 	r.CopySynced(9, copyB) // another connection
 	r.CopySynced(1, copyB)

@@ -15,6 +15,12 @@ func (r *Replica) Joined(gen uint64, peer ProcessID) bool {
 	r.synced, r.theirs, r.naming = false, CopyID{}, false
 	r.seeded, r.arm, r.silent, r.dial, r.ask, r.pinging = false, 0, 0, 0, 0, false
 	r.enter(Seeding, "a backup has joined")
+	if r.local() && r.home == Waiting {
+		// Copying may take hours. The guest runs meanwhile, as it does when a
+		// backup joins after a failover.
+		r.home = Alone
+		r.gate(GateOrder{Mode: GateOpen})
+	}
 	r.rd.Seed = &Seed{Epoch: r.epoch, Gen: gen, Peer: peer}
 	return true
 }

@@ -171,9 +171,10 @@ func (r *Replica) Peer() ProcessID { return r.peer }
 // host and its outputs go to the gate.
 func (r *Replica) Live() bool { return !r.backup && !r.state.Final() }
 
-// Running says that the machine may execute new instructions. It does not
-// before the first backup is armed: then the State that is sent is that of
-// position 0, and the gate holds nothing that the backup has not seen.
+// Running says that the machine may execute new instructions. At power-on it
+// waits for a wanted backup, and until that is seeded: then the State that is
+// sent is that of position 0, and the gate holds nothing that the backup has not
+// seen. With local disks it waits only until a backup joins (Joined).
 func (r *Replica) Running() bool {
 	return r.Live() && r.state != Waiting && r.state != Yielding && !(r.state == Seeding && r.home == Waiting)
 }

@@ -93,6 +93,14 @@ func (b *Backup) Pairing() (ft.Run, ft.Epoch, ft.ProcessID, bool) {
 	return b.link.run, b.link.epoch, b.link.peer, b.link.paired
 }
 
+// Peer is where the primary's process listens, host:port; empty if that is not
+// known.
+func (b *Backup) Peer() string {
+	b.link.mu.Lock()
+	defer b.link.mu.Unlock()
+	return b.link.addr
+}
+
 // Take appends the entries received since the last call, in order. While many
 // are not taken the primary is made to wait, so take them only when the ones
 // before are done. The entries do not change afterwards.

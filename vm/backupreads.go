@@ -66,7 +66,7 @@ func (r *Replica) logged(in machine.Input) replay.Body {
 	switch d, ok := in.(machine.DiskDone); {
 	case !ok:
 	case r.local.is(d.Disk):
-		if r.live.seeded(r.primary) {
+		if r.live.seeded(r.primary) && r.local.completesOwn(d) {
 			return replay.NewOwnDone(d)
 		}
 	case r.out.completed(d):

@@ -19,9 +19,9 @@ import (
 	"github.com/lockstep-vm/lockstep/sim"
 )
 
-// childEnv makes this test binary a replica: "backup DIR SWITCH", "primary DIR
-// SWITCH PEER" or "restored DIR SWITCH PEER", from the stage's snapshot. It
-// writes its events to the standard output as JSON lines.
+// childEnv makes this test binary a replica: "backup DIR SWITCH [LISTEN]",
+// "primary DIR SWITCH PEER" or "restored DIR SWITCH PEER", from the stage's
+// snapshot. It writes its events to the standard output as JSON lines.
 const childEnv = "LOCKSTEP_TEST_REPLICA"
 
 // readsEnv, if set, has the backup read the disk.
@@ -72,6 +72,9 @@ func child(args []string) int {
 		cfg.Peer, begin = args[3], PowerOn
 	default:
 		cfg.Listen = "127.0.0.1:0"
+		if len(args) > 3 {
+			cfg.Listen = args[3]
+		}
 	}
 	r, err := begin(cfg)
 	if err != nil {
@@ -82,7 +85,7 @@ func child(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	o, err := r.Run(ctx)
-	if toy := r.m.(*sim.Toy); toy.Corrupt() > 0 {
+	if toy, ok := r.m.(*sim.Toy); ok && toy.Corrupt() > 0 {
 		tell(Event{Kind: "corrupt", Text: fmt.Sprint(toy.Corrupt())})
 	}
 	fmt.Fprintln(os.Stderr, o, err)

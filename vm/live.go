@@ -70,6 +70,7 @@ func (r *Replica) goLive() {
 	again := r.follow.unreleased(r.backup.Released())
 	heard := int64(r.heard.Sub(r.start))
 	r.attach(max(heard-r.follow.newest, 0), r.now()-max(heard, r.follow.newest))
+	r.wantBackupAt(r.backup.Peer())
 	r.backup, r.follow.replayer = nil, nil
 	at := r.now()
 	var held []machine.Output
@@ -363,6 +364,10 @@ func (r *Replica) yield(took int64) {
 
 // seed ships the State at the present position to a backup that has joined.
 func (r *Replica) seed() {
+	stood := r.now()
+	if r.local != nil && r.local.sync != nil {
+		stood = r.local.sync.since
+	}
 	var state pieces
 	if err := r.m.Save(&state); err != nil {
 		panic(fmt.Sprintf("BUG: vm: saving to memory failed: %v", err))
@@ -377,7 +382,12 @@ func (r *Replica) seed() {
 	}
 	r.live.pairing, r.live.unsent, r.live.urgent = true, false, false
 	r.out.beginReads()
+	r.local.beginEarlier(r.m)
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.beginAccounts()
-	r.event(EventNote, "sending %d MB of state to the backup", state.size>>20)
+	if r.live.started {
+		r.event(EventNote, "sending %d MB of state to the backup; the guest stood still for %d ms", state.size>>20, (r.now()-stood)/1e6)
+	} else {
+		r.event(EventNote, "sending %d MB of state to the backup", state.size>>20)
+	}
 }

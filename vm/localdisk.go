@@ -39,6 +39,10 @@ type localDisks struct {
 	// What this replica's own disks have done for a machine that follows, until
 	// the log has its completion.
 	done map[ft.Request]machine.DiskDone
+	// earlier are the reads without a completion in the State that the pairing
+	// began with. The primary may have done them before a write that the backup's
+	// copy came with: their data is in the log.
+	earlier map[ft.Request]bool
 	localFlushes
 }
 
@@ -303,9 +307,34 @@ func (r *Replica) beginLocal() {
 			d.Use()
 		}
 	}
+	r.local.beginEarlier(r.m)
 	for _, o := range r.m.Pending(nil) {
-		r.madeLocal(o)
+		if !r.local.earlier[ft.RequestOf(o)] {
+			r.madeLocal(o)
+		}
 	}
+}
+
+// beginEarlier notes the reads that a State for a backup has pending.
+func (l *localDisks) beginEarlier(m machine.Machine) {
+	if l == nil {
+		return
+	}
+	l.earlier = map[ft.Request]bool{}
+	for _, o := range m.Pending(nil) {
+		if o.Port.Kind == machine.PortDisk && l.is(o.Port.Index) && o.Op == machine.DiskRead {
+			l.earlier[ft.RequestOf(o)] = true
+		}
+	}
+}
+
+// completesOwn says, of a completion for the log, whether the backup does the
+// request on its own copy.
+func (l *localDisks) completesOwn(d machine.DiskDone) bool {
+	req := ft.Request{Disk: d.Disk, ID: d.ID}
+	earlier := l.earlier[req]
+	delete(l.earlier, req)
+	return !earlier
 }
 
 // madeLocal does a request of the machine that follows.
@@ -318,9 +347,16 @@ func (r *Replica) madeLocal(o machine.Output) {
 
 // applied forgets a request whose completion was replayed.
 func (l *localDisks) applied(e replay.Entry) {
-	if own, ok := e.Body.(replay.OwnDone); ok && l.is(own.Disk) {
-		delete(l.done, ft.Request{Disk: own.Disk, ID: own.ID})
-		delete(l.asked, ft.FlushID{Disk: own.Disk, ID: own.ID})
+	switch b := e.Body.(type) {
+	case replay.OwnDone:
+		if l.is(b.Disk) {
+			delete(l.done, ft.Request{Disk: b.Disk, ID: b.ID})
+			delete(l.asked, ft.FlushID{Disk: b.Disk, ID: b.ID})
+		}
+	case replay.Input:
+		if d, ok := b.In.(machine.DiskDone); ok && l.is(d.Disk) {
+			delete(l.earlier, ft.Request{Disk: d.Disk, ID: d.ID})
+		}
 	}
 }
 
@@ -331,6 +367,9 @@ func (r *Replica) keepLocal(o machine.Output) bool {
 		return false
 	}
 	req := ft.RequestOf(o)
+	if r.local.earlier[req] {
+		return false
+	}
 	if r.local.asked[ft.FlushID(req)] {
 		r.local.flushes.Ask(ft.FlushID(req))
 	}

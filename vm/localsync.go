@@ -24,7 +24,8 @@ type localSync struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	still     bool             // primary: the guest stands still for the last blocks and the State
+	still     bool             // primary: the guest stands still for the last blocks and the State,
+	since     int64            // from this host time on
 	committed bool             // primary: its own copy is done
 	theirs    logchan.DiskNote // primary: the backup's word that its copy is
 	prepared  bool             // backup: it has all blocks
@@ -132,7 +133,7 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 	}); err != nil {
 		return err
 	}
-	if err := r.ask(ctx, func() { s.still = true }); err != nil {
+	if err := r.ask(ctx, func() { s.still, s.since = true, r.now() }); err != nil {
 		return err
 	}
 	if err := l.each(func(i int, _ *local.Copy) error {

@@ -15,6 +15,9 @@ import (
 // place are begun in the guest's order. It remembers all that were begun.
 type held struct {
 	storage.Backend
+	// armed, if not nil, holds the writes at heldAt back until it is closed: a
+	// backup counts them from the State on.
+	armed chan struct{}
 	waits chan struct{}
 	letGo chan error
 
@@ -41,6 +44,9 @@ func (h *held) wrap(b storage.Backend) storage.Backend {
 }
 
 func (h *held) WriteAt(p []byte, off int64) error {
+	if off == heldAt && h.armed != nil {
+		<-h.armed
+	}
 	h.mu.Lock()
 	h.writes = append(h.writes, write{off, bytes.Clone(p)})
 	if off == heldAt {
@@ -68,7 +74,9 @@ func (h *held) begun() []write {
 func TestWriteUnderWayAtTheClaimIsNotBegunTwice(t *testing.T) {
 	s := newLocalStage(t)
 	ofPrimary, ofBackup := newHeld(), newHeld()
+	ofPrimary.armed = make(chan struct{})
 	primary, backup := s.localPair(ofPrimary.wrap, ofBackup.wrap)
+	close(ofPrimary.armed)
 	<-ofPrimary.waits
 	<-ofBackup.waits
 	ofPrimary.letGo <- errors.New("the platter is scratched")

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
@@ -25,6 +24,7 @@ func (r *Replica) protocol() {
 	r.diskNotes()
 	r.retryDisks()
 	r.obey()
+	r.seekBackup()
 	if r.out.off() && r.disksIdle() {
 		r.proto.PowerOffReleased()
 		r.obey()
@@ -111,8 +111,8 @@ func (r *Replica) channelEvent(e logchan.Event) {
 		}
 		if e.Refused {
 			r.proto.Refused(r.proto.Peer())
-		} else if r.proto.State() == ft.Waiting && misfit(e.Code) {
-			r.neverRan(Refused, e.Err)
+		} else if misfit(e.Code) {
+			r.misfits(e.Err)
 		}
 	case logchan.PeerRefused:
 		switch e.Code {
@@ -137,16 +137,6 @@ func (r *Replica) channelEvent(e logchan.Event) {
 	}
 }
 
-// misfit says whether a refusal means that these two will never fit: asking
-// again is of no use.
-func misfit(c logchan.RefuseCode) bool {
-	switch c {
-	case logchan.RefuseFormat, logchan.RefuseVM, logchan.RefuseConfig, logchan.RefuseRole:
-		return true
-	}
-	return false
-}
-
 func (r *Replica) connected(e logchan.Event) {
 	r.gen, r.heard = e.Gen, time.Time{}
 	switch {
@@ -161,7 +151,7 @@ func (r *Replica) connected(e logchan.Event) {
 		r.event(EventNote, "a primary has dialled: run %v, epoch %d; receiving its state", run, epoch)
 		r.receive(e.Gen)
 	case r.proto.State() == ft.Waiting || r.proto.State() == ft.Alone:
-		r.proto.Joined(e.Gen, e.Peer.Process)
+		r.joined(e)
 	default:
 		r.proto.Connected(e.Gen, e.Peer.Received)
 		r.tellSynced()
@@ -196,8 +186,7 @@ func (r *Replica) obey() {
 	}
 }
 
-// entered tells of a change of state, and keeps an invitation out while a
-// backup is wanted.
+// entered tells of a change of state.
 func (r *Replica) entered(rd ft.Ready) {
 	switch rd.State {
 	case ft.Claiming, ft.Draining:
@@ -210,7 +199,6 @@ func (r *Replica) entered(rd ft.Ready) {
 	case ft.Waiting:
 		r.event(EventWaiting, "waiting for the backup at %s; nothing runs before it is there (%s)", r.cfg.Peer, rd.Reason)
 		r.unpair()
-		r.invite()
 	case ft.Alone:
 		r.unpair()
 	case ft.Halted:
@@ -302,23 +290,6 @@ func (r *Replica) unpair() {
 	r.primary.Seal()
 	r.out.tell(nil)
 	r.primary, r.live.pairing, r.acked = nil, false, logchan.Ack{}
-}
-
-// invite opens a pairing and dials the wanted backup.
-func (r *Replica) invite() {
-	p, err := r.end.OpenPrimary(logchan.Pairing{
-		Run: r.run, Epoch: r.proto.NextEpoch(), Peer: r.cfg.Peer,
-		OnAck: func(a logchan.Ack) {
-			r.out.peerRead(a.Reads)
-			r.out.acked(a.Gen, a.Epoch, a.Seq)
-		},
-	})
-	if err != nil {
-		r.neverRan(Refused, fmt.Errorf("vm: %w", err))
-		return
-	}
-	r.primary = p
-	r.out.tell(p.SetReleased)
 }
 
 // claim asks the arbiter beside the owner; no answer is reported as unknown.

@@ -58,6 +58,7 @@ type Replica struct {
 	saving   *saving              // a snapshot that was asked for; the guest stands still
 	writing  bool                 // a snapshot is being written
 	live     liveState
+	joining  joining
 	follow   followState
 
 	stops diskStops // disks that errors of the host have stopped
@@ -243,6 +244,7 @@ func (r *Replica) powerOn() error {
 		}
 	}
 	r.proto = ft.NewPrimary(r.cfg.protocol(r.run, r.self, r.local))
+	r.joining.peer = r.cfg.Peer
 	return nil
 }
 
