@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ type part struct {
 	Peer           string
 	Restore        string
 	Save           string // where to save the guest that waits; then it ends
-	Line           string // typed at the guest
+	Line           string // typed at the guest; if there is a peer, when it is protected
 }
 
 // patience bounds how long a test waits for what must come.
@@ -80,6 +81,8 @@ func beReplica(path string) error {
 	}
 	var screen console
 	pieces := json.NewEncoder(os.Stdout)
+	protected := make(chan struct{})
+	once := sync.OnceFunc(func() { close(protected) })
 	cfg := vm.Config{
 		// Nothing here is ever slow enough to be taken for dead: a process that
 		// is killed closes its connections.
@@ -89,7 +92,12 @@ func beReplica(path string) error {
 			screen.write(b)
 			return pieces.Encode(piece{offset, b})
 		},
-		OnEvent: func(e vm.Event) { fmt.Fprintln(os.Stderr, e.Kind, e.Text) },
+		OnEvent: func(e vm.Event) {
+			fmt.Fprintln(os.Stderr, e.Kind, e.Text)
+			if e.Kind == vm.EventProtected {
+				once()
+			}
+		},
 	}
 	begin := vm.PowerOn
 	if p.Backup {
@@ -112,7 +120,12 @@ func beReplica(path string) error {
 			end()
 		}
 	} else if !p.Backup {
-		r.Type(1, 0, []byte(p.Line+"\n"))
+		go func() {
+			if p.Peer != "" {
+				<-protected
+			}
+			r.Type(1, 0, []byte(p.Line+"\n"))
+		}()
 	}
 	outcome, err := r.Run(ctx)
 	if err == nil && outcome != vm.Ended {
@@ -143,6 +156,7 @@ type replica struct {
 	told    chan struct{}
 	events  *lines
 	late    *time.Timer
+	stuck   atomic.Bool // it was late
 	err     error
 	ended   sync.Once
 }
@@ -175,8 +189,17 @@ func startReplica(t testing.TB, p part, console *reader) *replica {
 		t.Fatal(err)
 	}
 	r.console, r.told, r.events = console, console.attach(out), readLines(events)
-	r.late = time.AfterFunc(patience, r.kill)
-	t.Cleanup(func() { r.kill(); _ = r.wait() })
+	r.late = time.AfterFunc(patience, func() {
+		r.stuck.Store(true)
+		_ = r.cmd.Process.Signal(syscall.SIGQUIT) // it tells where its goroutines stand
+	})
+	t.Cleanup(func() {
+		r.kill()
+		_ = r.wait()
+		if r.stuck.Load() {
+			t.Errorf("a replica was not through after %v; it told\n%s", patience, strings.Join(r.events.all(), "\n"))
+		}
+	})
 	return r
 }
 
