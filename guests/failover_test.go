@@ -152,10 +152,11 @@ func (w *waiting) run(t *testing.T, rd round) result {
 		ofPrimary = w.host(t)
 	}
 	backup.Host, primary.Host = ofBackup.disks, ofPrimary.disks
+	backup.Line, primary.Line = rd.line, rd.line
 	backup.Backup, backup.Restore = true, ""
 	screen := newReader(2)
 	b := startReplica(t, backup, screen)
-	primary.Peer, primary.Line = b.tells(t, "address"), rd.line
+	primary.Peer = b.tells(t, "address")
 	p := startReplica(t, primary, screen)
 	p.tells(t, string(vm.EventProtected))
 	b.tells(t, string(vm.EventProtected))

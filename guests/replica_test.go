@@ -41,7 +41,7 @@ type part struct {
 	Peer           string
 	Restore        string
 	Save           string // where to save the guest that waits; then it ends
-	Line           string // typed at the guest; if there is a peer, when it is protected
+	Line           string // typed at the guest
 }
 
 // patience bounds how long a test waits for what must come.
@@ -81,8 +81,15 @@ func beReplica(path string) error {
 	}
 	var screen console
 	pieces := json.NewEncoder(os.Stdout)
-	protected := make(chan struct{})
-	once := sync.OnceFunc(func() { close(protected) })
+	// A guest that has a backup works when it is protected. The line may be lost
+	// with the primary that had it, so who goes on types it again: the guest takes
+	// each byte of a session once.
+	works := make(chan struct{})
+	begins := sync.OnceFunc(func() { close(works) })
+	when := vm.EventProtected
+	if p.Backup {
+		when = vm.EventLive
+	}
 	cfg := vm.Config{
 		// Nothing here is ever slow enough to be taken for dead: a process that
 		// is killed closes its connections.
@@ -94,8 +101,8 @@ func beReplica(path string) error {
 		},
 		OnEvent: func(e vm.Event) {
 			fmt.Fprintln(os.Stderr, e.Kind, e.Text)
-			if e.Kind == vm.EventProtected {
-				once()
+			if e.Kind == when {
+				begins()
 			}
 		},
 	}
@@ -119,11 +126,12 @@ func beReplica(path string) error {
 			_, saved = r.Save(p.Save)
 			end()
 		}
-	} else if !p.Backup {
+	} else {
+		if !p.Backup && p.Peer == "" {
+			begins()
+		}
 		go func() {
-			if p.Peer != "" {
-				<-protected
-			}
+			<-works
 			r.Type(1, 0, []byte(p.Line+"\n"))
 		}()
 	}
