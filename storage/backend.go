@@ -40,6 +40,14 @@ type Unmapper interface {
 	Unmap(off, n int64) error
 }
 
+// A Prompt is a Backend that can do some reads without waiting: their blocks are
+// in the host's page cache.
+type Prompt interface {
+	// ReadPromptly is ReadAt if that needs no waiting; else it is false, and p
+	// may have changed.
+	ReadPromptly(p []byte, off int64) bool
+}
+
 // A Follower is a Backend that a process can read while another one, perhaps on
 // another host, is the one that writes it.
 type Follower interface {

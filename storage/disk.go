@@ -40,8 +40,8 @@ type DiskOptions struct {
 	// ZeroDiscards makes discarded blocks read as zeros, for a disk that both
 	// replicas read: a discard leaves open what they read.
 	ZeroDiscards bool
-	// Done is called, from goroutines of the disk, once for every request that
-	// has run.
+	// Done is called once for every request that has run: by Submit, or from
+	// goroutines of the disk.
 	Done func(machine.DiskDone)
 	// Stopped is called once for each time that the disk stops; it must not call
 	// the disk. It may be nil.
@@ -73,6 +73,7 @@ func (s Stop) Unwrap() error { return s.Err }
 //	                   one overlaps           and again after Resume
 type Disk struct {
 	backend Backend
+	prompt  Prompt // backend, if it is one
 	opt     DiskOptions
 
 	mu      sync.Mutex
@@ -97,6 +98,7 @@ func NewDisk(b Backend, opt DiskOptions) *Disk {
 		opt.Stopped = func(Stop) {}
 	}
 	d := &Disk{backend: b, opt: opt, queue: newQueue()}
+	d.prompt, _ = b.(Prompt)
 	d.quiet = sync.NewCond(&d.mu)
 	return d
 }
@@ -148,15 +150,53 @@ func (d *Disk) Use() {
 }
 
 // Submit queues a request of the guest. Requests are submitted in the order in
-// which they left the machine. A held one runs when it is released.
+// which they left the machine. A held one runs when it is released. A read for
+// which nothing has to be waited for is done when Submit returns: to hand it to
+// another thread would take longer.
 func (d *Disk) Submit(o machine.Output) {
+	r := d.add(o)
+	if r == nil {
+		return
+	}
+	bytes := make([]byte, r.Length)
+	if !d.prompt.ReadPromptly(bytes, int64(r.Sector)*sectorSize) {
+		d.wg.Go(func() { d.work(r) })
+		return
+	}
+	d.finish(r)
+	d.opt.Done(machine.DiskDone{Disk: d.opt.Index, ID: r.ID, Bytes: bytes})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaveLocked()
+	d.startLocked()
+}
+
+// add adds a request and begins what may run; a read that may be tried at once
+// it begins for the caller.
+func (d *Disk) add(o machine.Output) *request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.claimed && !(d.reading && o.Op == machine.DiskRead) {
 		panic("BUG: storage: a request before the disk is claimed")
 	}
 	d.queue.add(o)
-	d.startLocked()
+	r := d.promptLocked(o)
+	if r == nil {
+		d.startLocked()
+	}
+	return r
+}
+
+// promptLocked takes o, which was just added, if it may be tried at once.
+func (d *Disk) promptLocked(o machine.Output) *request {
+	if d.prompt == nil || o.Op != machine.DiskRead || d.running >= d.opt.Depth || !d.queue.only(o.ID) {
+		return nil
+	}
+	r := d.nextLocked()
+	if r != nil {
+		d.running++
+	}
+	return r
 }
 
 // Release lets the held request id run: the gate has let it go.
@@ -247,11 +287,16 @@ func (d *Disk) work(r *request) {
 		}
 		d.mu.Lock()
 		if r = d.nextLocked(); r == nil {
-			d.running--
-			d.quiet.Broadcast()
+			d.leaveLocked()
 		}
 		d.mu.Unlock()
 	}
+}
+
+// leaveLocked is the end of one that runs.
+func (d *Disk) leaveLocked() {
+	d.running--
+	d.quiet.Broadcast()
 }
 
 // finish takes r out of the way of others and lets them run beside this one.

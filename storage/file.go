@@ -21,11 +21,13 @@ type File struct {
 	// through: on another host's file system a completed write must be there
 	// after this host is gone, so it must not wait in this host's page cache.
 	through bool
+	cache   PromptFile
 }
 
 var _ interface {
 	Backend
 	Unmapper
+	Prompt
 } = (*File)(nil)
 
 // OpenFile opens the raw image at path.
@@ -131,6 +133,9 @@ func (b *File) ReadAt(p []byte, off int64) error {
 	}
 	return err
 }
+
+// ReadPromptly implements Prompt.
+func (b *File) ReadPromptly(p []byte, off int64) bool { return b.cache.ReadAt(b.file, p, off) }
 
 // WriteAt implements Backend.
 func (b *File) WriteAt(p []byte, off int64) error {

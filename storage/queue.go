@@ -94,6 +94,9 @@ func (q *queue) next() *request {
 	return r
 }
 
+// only says whether a request is the only one that may run.
+func (q *queue) only(id uint64) bool { return len(q.ready) == 1 && q.ready[0].ID == id }
+
 // again takes back a request that next gave out and that was not done.
 func (q *queue) again(r *request) { q.consider(r) }
 

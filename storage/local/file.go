@@ -28,6 +28,11 @@ type File interface {
 	Close() error
 }
 
+// prompt is a File that says what it has in memory (storage.Prompt).
+type prompt interface {
+	ReadPromptly(p []byte, off int64) bool
+}
+
 // FS is the directory that they lie in. A name that was made or changed is
 // durable after SyncDir of its directory.
 type FS interface {

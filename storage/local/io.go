@@ -17,6 +17,13 @@ func (c *Copy) ReadAt(p []byte, off int64) error {
 	return nil
 }
 
+// ReadPromptly implements storage.Prompt.
+func (c *Copy) ReadPromptly(p []byte, off int64) bool {
+	c.within(off, int64(len(p)))
+	f, ok := c.file.(prompt)
+	return ok && c.failed.Load() == nil && f.ReadPromptly(p, off)
+}
+
 // WriteAt writes, after the intent is durable.
 func (c *Copy) WriteAt(p []byte, off int64) error {
 	return c.change("write", off, int64(len(p)), func() error {

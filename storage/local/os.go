@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lockstep-vm/lockstep/storage"
 )
 
 // OS is the file layer of the operating system.
@@ -38,10 +40,15 @@ func opened(f *os.File, err error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
-type osFile struct{ *os.File }
+type osFile struct {
+	*os.File
+	cache storage.PromptFile
+}
+
+func (f *osFile) ReadPromptly(p []byte, off int64) bool { return f.cache.ReadAt(f.File, p, off) }
 
 func (f *osFile) Sync() error {
 	return f.retry("fdatasync", func() error { return unix.Fdatasync(int(f.Fd())) })
