@@ -78,20 +78,25 @@ func (p *PeerReads) Made(o machine.Output) {
 	}
 }
 
-// Completed notes a completion that goes into the log now. own says that the
-// backup completes the request with what it has read itself.
-func (p *PeerReads) Completed(d machine.DiskDone) (own bool, run []Request) {
+// Completed notes a completion that goes into the log now.
+func (p *PeerReads) Completed(d machine.DiskDone) (c ReadDone, run []Request) {
 	req := Request{Disk: d.Disk, ID: d.ID}
 	i := slices.IndexFunc(p.reads, func(r *peerRead) bool { return r.Request == req })
 	switch {
 	case i < 0:
-		return false, nil
+		return ReadDone{}, nil
 	case d.Status != machine.DiskOK:
-		return false, p.drop(func(r *peerRead) bool { return r.Request == req })
+		return ReadDone{}, p.drop(func(r *peerRead) bool { return r.Request == req })
 	}
 	p.logged++
 	p.reads[i].number = p.logged
-	return true, nil
+	return ReadDone{Own: true, Awaited: len(p.reads[i].before) > 0}, nil
+}
+
+// ReadDone is how the log tells of a completion.
+type ReadDone struct {
+	Own     bool // the backup completes the request with what it has read itself,
+	Awaited bool // and a change that the guest has made before waits for that
 }
 
 // Released notes that the gate has let a request go, and says whether it may run.

@@ -36,15 +36,18 @@ func TestWriteWaitsForTheBackupsRead(t *testing.T) {
 		if p.Released(ft.Request{ID: 3}) || !p.Released(ft.Request{ID: 4}) || !p.Waiting() {
 			t.Fatalf("%v: the wrong one waits", op)
 		}
+		if c, _ := p.Completed(machine.DiskDone{ID: 5}); !c.Own || c.Awaited {
+			t.Fatalf("%v: of a read that nothing waits for: %+v", op, c)
+		}
 		for _, id := range []uint64{2, 1} {
-			if own, run := p.Completed(machine.DiskDone{ID: id}); !own || run != nil {
-				t.Fatalf("%v: read %d: own %v, runs %v", op, id, own, run)
+			if c, run := p.Completed(machine.DiskDone{ID: id}); !c.Own || !c.Awaited || run != nil {
+				t.Fatalf("%v: read %d: %+v, runs %v", op, id, c, run)
 			}
 		}
-		if run := p.PeerDone(1); run != nil {
+		if run := p.PeerDone(2); run != nil {
 			t.Fatalf("%v: runs %v after one read of two", op, run)
 		}
-		if run := p.PeerDone(2); !slices.Equal(run, []ft.Request{{ID: 3}}) || p.Waiting() {
+		if run := p.PeerDone(3); !slices.Equal(run, []ft.Request{{ID: 3}}) || p.Waiting() {
 			t.Fatalf("%v: runs %v after both reads", op, run)
 		}
 	}
@@ -71,8 +74,8 @@ func TestReadThatIsDoneHoldsNothing(t *testing.T) {
 func TestNobodyWaitsForReadsThatTheBackupDoesNot(t *testing.T) {
 	for name, end := range map[string]func(p *ft.PeerReads) []ft.Request{
 		"failed": func(p *ft.PeerReads) []ft.Request {
-			own, run := p.Completed(machine.DiskDone{ID: 1, Status: machine.DiskIOError})
-			if own {
+			c, run := p.Completed(machine.DiskDone{ID: 1, Status: machine.DiskIOError})
+			if c.Own {
 				t.Error("a failed read is the backup's own")
 			}
 			return run
@@ -89,7 +92,7 @@ func TestNobodyWaitsForReadsThatTheBackupDoesNot(t *testing.T) {
 		if run := end(&p); !slices.Equal(run, []ft.Request{{ID: 2}}) {
 			t.Errorf("%s: runs %v", name, run)
 		}
-		if own, _ := p.Completed(machine.DiskDone{ID: 1}); own {
+		if c, _ := p.Completed(machine.DiskDone{ID: 1}); c.Own {
 			t.Errorf("%s: the read is the backup's own", name)
 		}
 	}
@@ -208,11 +211,11 @@ func (s *sharedDisk) primaryDoes(i int) {
 	} else {
 		s.primary[o.ID] = s.disk[o.Sector]
 	}
-	own, run := s.p.Completed(d)
+	c, run := s.p.Completed(d)
 	for _, req := range run {
 		s.release(req)
 	}
-	s.log = append(s.log, step{done: &d, own: own})
+	s.log = append(s.log, step{done: &d, own: c.Own})
 }
 
 func (s *sharedDisk) backupExecutes() (bad bool) {

@@ -33,7 +33,9 @@ type Backup struct {
 	have     bool         // the whole State is here
 	last     replay.Point // last entry received
 	mailbox  []replay.Entry
-	held     int // bytes in mailbox
+	held     int    // bytes in mailbox
+	own      uint64 // replay.OwnDone received,
+	awaited  uint64 // and those of them that came before the last entry that is not quiet
 
 	inquired replay.Seq // entry of Inquire; 0 before
 	answered bool
@@ -121,13 +123,13 @@ func (b *Backup) Wake() <-chan struct{} { return b.wake }
 func (b *Backup) SetExecuted(pos machine.Icount) { b.executed.Store(uint64(pos)) }
 
 // SetReads says how many reads this replica has done itself, in the order of the
-// log. It is told at once, for a write of the guest may wait for it, and again
-// with every acknowledgement.
+// log. Every acknowledgement tells of them. Of those in front of an entry that is
+// not quiet it is told at once: what that entry stands for may wait for them.
 func (b *Backup) SetReads(count uint64) {
-	b.reads.Store(count)
+	before := b.reads.Swap(count)
 	b.link.mu.Lock()
 	defer b.link.mu.Unlock()
-	if c := b.link.cur; c != nil && b.link.current(c) && b.have {
+	if c := b.link.cur; before < b.awaited && c != nil && b.link.current(c) && b.have {
 		b.acknowledge(c, 0)
 	}
 }
@@ -295,6 +297,7 @@ func (b *Backup) entries(c *conn, body []byte) error {
 		b.last = replay.Point{Seq: e.Seq, Pos: e.Pos}
 		b.mailbox = append(b.mailbox, fresh...)
 		b.held += len(rest) + entryCost*len(fresh)
+		b.countOwn(fresh)
 	}
 	b.released.Store(max(b.released.Load(), p.released))
 	if !quiet(fresh) || b.link.ep.now()-c.acked >= quietAcks {
@@ -305,6 +308,17 @@ func (b *Backup) entries(c *conn, body []byte) error {
 	default:
 	}
 	return nil
+}
+
+// countOwn counts the reads of the backup's among entries. link.mu is held.
+func (b *Backup) countOwn(entries []replay.Entry) {
+	for _, e := range entries {
+		if _, ok := e.Body.(replay.OwnDone); ok {
+			b.own++
+		} else if !replay.Quiet(e.Body) {
+			b.awaited = b.own
+		}
+	}
 }
 
 // fresh is the part of a batch that was not received before a reconnect.

@@ -69,10 +69,22 @@ func (r *Replica) logged(in machine.Input) replay.Body {
 		if r.live.seeded(r.primary) && r.local.completesOwn(d) {
 			return replay.NewOwnDone(d)
 		}
-	case r.out.completed(d):
-		return replay.NewOwnDone(d)
+	case r.cfg.Disks[d.Disk].BackupReads:
+		if c := r.out.completed(d); c.Own {
+			r.live.readAwaited = c.Awaited
+			return replay.NewOwnDone(d)
+		}
 	}
 	return replay.Input{In: in}
+}
+
+// hurryRead has the backup tell at once of the read that was just logged, if a
+// change waits for it: it does that for reads in front of a marker.
+func (r *Replica) hurryRead() {
+	if r.live.readAwaited {
+		r.live.readAwaited = false
+		r.append(replay.Marker{Mark: r.m.Mark()})
+	}
 }
 
 func (x *outlet) made(o machine.Output) {
@@ -81,13 +93,13 @@ func (x *outlet) made(o machine.Output) {
 	x.reads.Made(o)
 }
 
-// completed says whether the backup completes the request with its own read.
-func (x *outlet) completed(d machine.DiskDone) bool {
+// completed notes a completion that goes into the log.
+func (x *outlet) completed(d machine.DiskDone) ft.ReadDone {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	own, run := x.reads.Completed(d)
+	c, run := x.reads.Completed(d)
 	x.runLocked(run)
-	return own
+	return c
 }
 
 // beginReads begins a pairing.
