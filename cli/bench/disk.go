@@ -32,13 +32,17 @@ var diskPrograms = []program{
 	own(Storage, "randwrite", "8192 writes of 4 KiB anywhere, eight under way, and a flush of each of eight processes"),
 }
 
-// settled is the programs between two that do nothing: what was logged before
-// the first is the boot's, and the machine tells of the last one's log while the
-// guest rests.
+// settled is the programs behind a line that is typed when the machine is what it
+// is to be, and before one that does nothing: what was logged before the first is
+// the boot's, and the machine tells of the last one's log while the guest rests.
 func settled() []program {
+	line := program{name: lineProgram, run: "busybox head -n 1"}
 	nothing := program{name: "nothing", run: "busybox true"}
-	return slices.Concat([]program{nothing}, diskPrograms, []program{nothing})
+	return slices.Concat([]program{line}, diskPrograms, []program{nothing})
 }
+
+// lineProgram waits for a line.
+const lineProgram = "line"
 
 // megabytes are what a program of diskPrograms reads or writes, in MB.
 func megabytes(name string) float64 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/lockstep-vm/lockstep/machine"
@@ -58,7 +59,14 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 	cfg := vm.Config{
 		Name: "bench", Machine: mc, Engine: g.Engine, Console: stdout, Peer: g.Peer, Arbiter: g.Arbiter,
 		Timeout: pairTimeout,
-		OnEvent: func(e vm.Event) { fmt.Fprintln(stderr, e.Text) },
+	}
+	ready := make(chan struct{})
+	isReady := sync.OnceFunc(func() { close(ready) })
+	cfg.OnEvent = func(e vm.Event) {
+		fmt.Fprintln(stderr, e.Text)
+		if e.Kind == vm.EventProtected {
+			isReady()
+		}
 	}
 	if d := g.Disk; d != nil {
 		host := vm.Disk{Path: d.Path, BackupReads: d.BackupReads}
@@ -88,7 +96,17 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 		cfg.Listen, cfg.Console = "127.0.0.1:0", nil
 		begin = vm.Follow
 	}
-	r, err := begin(cfg)
+	if g.Machine != Pair {
+		isReady()
+	}
+	var r *vm.Replica
+	if g.Disk != nil && g.Machine != backupOfPair {
+		cfg.Console = &prompter{out: cfg.Console, answer: func() {
+			<-ready
+			r.Type(1, 0, []byte("\n"))
+		}}
+	}
+	r, err = begin(cfg)
 	if err != nil {
 		return err
 	}
