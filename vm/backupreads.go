@@ -61,30 +61,31 @@ func (r *Replica) readByBackup(o machine.Output) {
 	}
 }
 
-// logged is how the log tells of an input.
-func (r *Replica) logged(in machine.Input) replay.Body {
+// logInput logs an input: the completion of what the backup does for itself
+// without its data.
+func (r *Replica) logInput(in machine.Input) replay.Seq {
 	switch d, ok := in.(machine.DiskDone); {
 	case !ok:
 	case r.local.is(d.Disk):
 		if r.live.seeded(r.primary) && r.local.completesOwn(d) {
-			return replay.NewOwnDone(d)
+			return r.append(replay.NewOwnDone(d))
 		}
 	case r.cfg.Disks[d.Disk].BackupReads:
 		if c := r.out.completed(d); c.Own {
-			r.live.readAwaited = c.Awaited
-			return replay.NewOwnDone(d)
+			return r.logRead(d, c.Awaited)
 		}
 	}
-	return replay.Input{In: in}
+	return r.append(replay.Input{In: in})
 }
 
-// hurryRead has the backup tell at once of the read that was just logged, if a
-// change waits for it: it does that for reads in front of a marker.
-func (r *Replica) hurryRead() {
-	if r.live.readAwaited {
-		r.live.readAwaited = false
+// logRead logs a read that the backup does. It tells at once of those in front of
+// a marker, so one that a change waits for gets a marker of its own.
+func (r *Replica) logRead(d machine.DiskDone, awaited bool) replay.Seq {
+	seq := r.append(replay.NewOwnDone(d))
+	if awaited {
 		r.append(replay.Marker{Mark: r.m.Mark()})
 	}
+	return seq
 }
 
 func (x *outlet) made(o machine.Output) {

@@ -1,10 +1,13 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -12,6 +15,9 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/replay"
+	"github.com/lockstep-vm/lockstep/sim"
 	"github.com/lockstep-vm/lockstep/storage"
 )
 
@@ -179,4 +185,45 @@ func TestAloneReadsAreThePrimarys(t *testing.T) {
 	}
 	r.cancel()
 	r.wait(t, Ended)
+}
+
+// The backup tells at once of reads in front of a marker; a read that a change
+// waits for may be completed behind the marker of that change.
+func TestAReadThatAChangeWaitsForGetsAMarker(t *testing.T) {
+	var log bytes.Buffer
+	recorder, err := replay.NewRecorder(&log, replay.Header{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Replica{start: time.Now(), m: sim.NewToy(sim.ToyConfig{}), recorder: recorder, cfg: Config{Disks: []Disk{{BackupReads: true}}}}
+	r.out = newOutlet(r.now, func() {})
+	r.out.beginReads()
+	for _, o := range []machine.Output{
+		{Port: machine.Port{Kind: machine.PortDisk}, ID: 1, Op: machine.DiskRead, Sector: 0, Length: 1024},
+		{Port: machine.Port{Kind: machine.PortDisk}, ID: 2, Op: machine.DiskRead, Sector: 8, Length: 1024},
+		{Port: machine.Port{Kind: machine.PortDisk}, ID: 3, Op: machine.DiskWrite, Sector: 1, Bytes: make([]byte, 512)},
+	} {
+		r.readByBackup(o)
+	}
+	for _, id := range []uint64{2, 1} {
+		r.logInput(machine.DiskDone{ID: id, Bytes: make([]byte, 1024)})
+	}
+	if err := recorder.End(); err != nil {
+		t.Fatal(err)
+	}
+	lr, err := replay.NewReader(&log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for {
+		e, err := lr.Next()
+		if err != nil {
+			break
+		}
+		got = append(got, fmt.Sprintf("%T", e.Body))
+	}
+	if want := []string{"replay.OwnDone", "replay.OwnDone", "replay.Marker"}; !slices.Equal(got, want) {
+		t.Errorf("the log has %v, want %v", got, want)
+	}
 }

@@ -33,17 +33,16 @@ type liveState struct {
 	slice    machine.Icount
 	entropy  []uint32 // lengths of entropy requests that wait
 
-	lastEntry   int64 // host time of the newest entry
-	readAwaited bool  // the read that is being logged is one that a change waits for
-	unsent      bool  // there are entries that were not sent,
-	since       int64 // the oldest of which is from this host time,
-	urgent      bool  // and something waits for one of them
-	lastFlush   int64 // host time at which the recorded log was last written
-	lastDigest  machine.Icount
-	digestTime  int64 // host time of that digest
-	throttle    throttle
-	accounts    accounts
-	frames      []arrived
+	lastEntry  int64 // host time of the newest entry
+	unsent     bool  // there are entries that were not sent,
+	since      int64 // the oldest of which is from this host time,
+	urgent     bool  // and something waits for one of them
+	lastFlush  int64 // host time at which the recorded log was last written
+	lastDigest machine.Icount
+	digestTime int64 // host time of that digest
+	throttle   throttle
+	accounts   accounts
+	frames     []arrived
 }
 
 // goLive attaches the host halves. A backup that takes over sends again what
@@ -279,9 +278,7 @@ func (r *Replica) deliver(in machine.Input) replay.Seq {
 	if err := r.m.Deliver(in); err != nil {
 		panic(fmt.Sprintf("BUG: vm: the machine refuses an input that should fit: %v", err))
 	}
-	seq := r.append(r.logged(in))
-	r.hurryRead()
-	return seq
+	return r.logInput(in)
 }
 
 // logging says whether entries go anywhere.
