@@ -141,29 +141,56 @@ type result struct {
 	console []string // lines that left
 }
 
-// run has a pair work at the line.
-func (w *waiting) run(t *testing.T, rd round) result {
+// A side is a replica of a pair and where its disks lie.
+type side struct {
+	*replica
+	host    hosted
+	address string
+}
+
+// pair starts a pair that works at a line of shell, and waits until it is
+// protected.
+func (w *waiting) pair(t *testing.T, line string, screen *reader) (p, b *side) {
 	t.Helper()
 	backup, primary := w.part, w.part
 	ofBackup := w.host(t)
-	backup.Arbiter, primary.Arbiter = ofBackup.arbiter, ofBackup.arbiter
 	ofPrimary := ofBackup
 	if w.mode.local {
 		ofPrimary = w.host(t)
+		ofPrimary.arbiter = ofBackup.arbiter
 	}
+	backup.Arbiter, primary.Arbiter = ofBackup.arbiter, ofBackup.arbiter
 	backup.Host, primary.Host = ofBackup.disks, ofPrimary.disks
-	backup.Line, primary.Line = rd.line, rd.line
+	backup.Line, primary.Line = line, line
 	backup.Backup, backup.Restore = true, ""
-	screen := newReader(2)
-	b := startReplica(t, backup, screen)
-	primary.Peer = b.tells(t, "address")
-	p := startReplica(t, primary, screen)
+	b = &side{replica: startReplica(t, backup, screen), host: ofBackup}
+	b.address = b.tells(t, "address")
+	primary.Peer = b.address
+	p = &side{replica: startReplica(t, primary, screen), host: ofPrimary}
+	p.address = p.tells(t, "address")
 	p.tells(t, string(vm.EventProtected))
 	b.tells(t, string(vm.EventProtected))
+	return p, b
+}
 
-	victim, survivor, host := p, b, ofBackup
+// join starts a backup in the place of a replica that was killed.
+func (w *waiting) join(t *testing.T, dead *side, line string, screen *reader) *side {
+	t.Helper()
+	backup := w.part
+	backup.Backup, backup.Restore, backup.Line = true, "", line
+	backup.Listen, backup.Host, backup.Arbiter = dead.address, dead.host.disks, dead.host.arbiter
+	b := &side{replica: startReplica(t, backup, screen), host: dead.host, address: dead.address}
+	b.tells(t, string(vm.EventProtected))
+	return b
+}
+
+// run has a pair work at the line.
+func (w *waiting) run(t *testing.T, rd round) result {
+	t.Helper()
+	screen := newReader(2)
+	victim, survivor := w.pair(t, rd.line, screen)
 	if rd.rng.IntN(4) == 0 {
-		victim, survivor, host = b, p, ofPrimary
+		victim, survivor = survivor, victim
 	}
 	if n := rd.rng.IntN(rd.within); n > 0 {
 		screen.await(rd.word, n)
@@ -185,8 +212,8 @@ func (w *waiting) run(t *testing.T, rd round) result {
 		_ = survivor.wait()
 	}
 	err := survivor.wait()
-	host.close(t)
-	got := result{images: host.files, console: screen.all()}
+	survivor.host.close(t)
+	got := result{images: survivor.host.files, console: screen.all()}
 	if err := screen.missed(); err != nil {
 		t.Errorf("bytes of the console are in no replica's: %v", err)
 	}

@@ -2,6 +2,7 @@ package guests
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type part struct {
 	Arbiter        string
 	Backup         bool
 	Peer           string
+	Listen         string // any address if it is empty
 	Restore        string
 	Save           string // where to save the guest that waits; then it ends
 	Line           string // typed at the guest
@@ -111,7 +113,7 @@ func beReplica(path string) error {
 		begin = vm.Follow
 	}
 	if p.Backup || p.Peer != "" {
-		cfg.Listen = "127.0.0.1:0"
+		cfg.Listen = cmp.Or(p.Listen, "127.0.0.1:0")
 	}
 	r, err := begin(cfg)
 	if err != nil {
@@ -227,7 +229,14 @@ func (r *replica) wait() error {
 // tells waits for an event.
 func (r *replica) tells(t testing.TB, kind string) string {
 	t.Helper()
-	line, ok := r.events.await(kind, 1)
+	return r.comes(t, vm.EventKind(kind), 1)
+}
+
+// comes waits for the n-th event of a kind.
+func (r *replica) comes(t testing.TB, event vm.EventKind, n int) string {
+	t.Helper()
+	kind := string(event)
+	line, ok := r.events.await(kind, n)
 	if !ok {
 		t.Fatalf("a replica ended before it told %q; it told\n%s\nand its console said\n%s",
 			kind, strings.Join(r.events.all(), "\n"), tail(strings.Join(r.console.all(), "\n")))
