@@ -13,6 +13,8 @@ const (
 	// overdraft is how far above BufferLimit Append still takes entries, for
 	// an owner that looks at Full only between slices.
 	overdraft = 16 << 20
+	// freeBatches bounds what is kept to be filled again.
+	freeBatches = 16
 )
 
 // batch is consecutive entries, encoded after their starting point.
@@ -38,8 +40,9 @@ type outbox struct {
 	sent    replay.Seq // on the newest connection, or known to be received
 	queue   []*batch
 	next    int
-	open    *batch // being filled by Append
-	conn    *conn  // the connection that entries go to
+	open    *batch   // being filled by Append
+	free    []*batch // to be filled again: a guest that reads a disk fills many
+	conn    *conn    // the connection that entries go to
 }
 
 func (o *outbox) begin(base replay.Point) error {
@@ -73,7 +76,8 @@ func (o *outbox) append(e replay.Entry) (int, error) {
 	}
 	b := o.open
 	if b == nil {
-		b = &batch{start: o.enc.Last()}
+		b = o.blank()
+		b.start = o.enc.Last()
 	}
 	before := len(b.entries)
 	entries, err := o.enc.Append(b.entries, e)
@@ -85,6 +89,25 @@ func (o *outbox) append(e replay.Entry) (int, error) {
 	n := len(entries) - before
 	o.buffered.Add(int64(n))
 	return n, nil
+}
+
+// blank is a batch without entries. mu is held.
+func (o *outbox) blank() *batch {
+	n := len(o.free)
+	if n == 0 {
+		return &batch{}
+	}
+	b := o.free[n-1]
+	o.free = o.free[:n-1]
+	return b
+}
+
+// recycle keeps a batch that is not needed any more, if it is not an unusual one.
+// mu is held.
+func (o *outbox) recycle(b *batch) {
+	if len(o.free) < freeBatches && cap(b.entries) <= 2*batchSize {
+		o.free = append(o.free, &batch{entries: b.entries[:0]})
+	}
 }
 
 // shut puts the open batch into the queue. mu is held.
@@ -177,6 +200,7 @@ func (o *outbox) drop(seq replay.Seq) {
 	o.acked = max(o.acked, seq)
 	for len(o.queue) > 0 && o.queue[0].last.Seq <= seq {
 		o.buffered.Add(-int64(len(o.queue[0].entries)))
+		o.recycle(o.queue[0])
 		o.queue[0] = nil
 		o.queue = o.queue[1:]
 		o.next = max(o.next-1, 0)
@@ -187,6 +211,6 @@ func (o *outbox) drop(seq replay.Seq) {
 func (o *outbox) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.stopped, o.conn, o.queue, o.open, o.next = true, nil, nil, nil, 0
+	o.stopped, o.conn, o.queue, o.open, o.next, o.free = true, nil, nil, nil, 0, nil
 	o.buffered.Store(0)
 }
