@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/storage/imagelock"
 )
 
 // File is a raw image: a regular file.
@@ -82,13 +83,13 @@ const lockEvery = 2 * time.Millisecond
 // Claim takes the exclusive lock on the writing descriptor and waits as long as
 // another process holds it. The lock knows no fence numbers.
 func (b *File) Claim(ctx context.Context, _ ft.Fence, waiting func(why string)) error {
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	kind := imagelock.Exclusive
 	if b.readOnly {
-		lock.Type = unix.F_RDLCK
+		kind = imagelock.Shared
 	}
 	return await(ctx, b.file.Name(), waiting, func() (bool, error) {
-		err := unix.FcntlFlock(b.file.Fd(), unix.F_OFD_SETLK, &lock)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINTR) {
+		err := imagelock.Take(b.file, kind)
+		if errors.Is(err, imagelock.ErrHeld) {
 			return false, nil
 		}
 		return true, err

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lockstep-vm/lockstep/storage/imagelock"
 )
 
 // open opens an image for reading and shares the lock on it, so that nobody
@@ -16,7 +18,7 @@ func open(path string) (f *os.File, size int64, err error) {
 	if f, size, err = openUnlocked(path); err != nil {
 		return nil, 0, err
 	}
-	if err := lock(f, unix.F_RDLCK); err != nil {
+	if err := lock(f, imagelock.Shared); err != nil {
 		f.Close()
 		return nil, 0, err
 	}
@@ -49,10 +51,10 @@ func openUnlocked(path string) (*os.File, int64, error) {
 var ErrInUse = errors.New("is in use by another process: a VM, or another command on it; wait until that has ended, or stop it")
 
 // lock takes the lock of the live VM on a whole file (R19), or shares it.
-func lock(f *os.File, kind int16) error {
-	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: kind})
+func lock(f *os.File, kind imagelock.Kind) error {
+	err := imagelock.Take(f, kind)
 	switch {
-	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
+	case errors.Is(err, imagelock.ErrHeld):
 		return fmt.Errorf("format: %s %w", f.Name(), ErrInUse)
 	case err != nil:
 		return fmt.Errorf("format: %s cannot be locked, so nobody knows whether it is in use: %w; copy it to a file system with locks", f.Name(), err)
@@ -103,7 +105,7 @@ func newDraft(path string) (*draft, error) {
 		return nil, fmt.Errorf("format: %w", err)
 	}
 	d := &draft{File: f, path: path}
-	if err := lock(f, unix.F_WRLCK); err != nil {
+	if err := lock(f, imagelock.Exclusive); err != nil {
 		d.drop()
 		return nil, err
 	}
@@ -119,7 +121,7 @@ func vacant(path string) error {
 	}
 	if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
 		defer f.Close()
-		if err := lock(f, unix.F_WRLCK); errors.Is(err, ErrInUse) {
+		if err := lock(f, imagelock.Exclusive); errors.Is(err, ErrInUse) {
 			return err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lockstep-vm/lockstep/storage/imagelock"
+
 	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
@@ -217,7 +219,7 @@ func TestReadersShareAndKeepWritersOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := lock(f, unix.F_WRLCK); !errors.Is(err, ErrInUse) {
+	if err := lock(f, imagelock.Exclusive); !errors.Is(err, ErrInUse) {
 		t.Errorf("a writer got in: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/storage"
+	"github.com/lockstep-vm/lockstep/storage/imagelock"
 )
 
 // OS is the file layer of the operating system.
@@ -98,9 +99,8 @@ func (f *osFile) NextData(off int64) (start, end int64, err error) {
 func (f *osFile) Size() (int64, error) { return f.Seek(0, io.SeekEnd) }
 
 func (f *osFile) Lock() error {
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	err := f.retry("lock", func() error { return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock) })
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+	err := imagelock.Take(f.File, imagelock.Exclusive)
+	if errors.Is(err, imagelock.ErrHeld) {
 		return ErrLocked
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lockstep-vm/lockstep/storage/imagelock"
 	"github.com/lockstep-vm/lockstep/storage/nbd"
 )
 
@@ -149,16 +150,16 @@ func (e *export) restore() error {
 // lock makes this server the only one that has the file: VMs with shared images
 // and QEMU take locks that exclude this one.
 func lock(file *os.File, readOnly bool) error {
-	l := unix.Flock_t{Type: unix.F_WRLCK}
+	kind := imagelock.Exclusive
 	if readOnly {
-		l.Type = unix.F_RDLCK
+		kind = imagelock.Shared
 	}
-	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &l)
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+	err := imagelock.Take(file, kind)
+	if errors.Is(err, imagelock.ErrHeld) {
 		return fmt.Errorf("%s is in use: another store, a VM or QEMU holds its lock; stop that first", file.Name())
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be locked: %w", file.Name(), err)
+		return fmt.Errorf("no lock can be had: %w", err)
 	}
 	return nil
 }
