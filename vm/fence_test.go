@@ -100,6 +100,39 @@ func TestFrozenPrimaryCannotWriteToAStore(t *testing.T) {
 	}
 }
 
+// DESIGN R19: "A write that the old primary had in flight may reach a shared disk
+// late and land over newer data". The primary is frozen when half of a write has
+// reached the store, and the other half comes after the backup has ended.
+func TestWriteThatWasFrozenHalfWayDoesNotLand(t *testing.T) {
+	s := newStage(t)
+	s.startStore()
+	backup := s.start("backup")
+	h, socket := s.between()
+	s.store = socket
+	primary := s.start("primary", backup.address(t))
+	primary.log.await(t, EventProtected)
+	backup.log.await(t, EventProtected)
+	time.Sleep(worked)
+	late := h.hold()
+	primary.signal(t, syscall.SIGSTOP)
+	backup.log.await(t, EventLive) // at once: nobody waits for the rest
+	time.Sleep(worked)
+	backup.signal(t, syscall.SIGTERM)
+	backup.ends(t, Ended)
+	left := s.contents()
+	if h.let() {
+		t.Errorf("the store told the old primary that its write is done: %+v", late)
+	}
+	if !bytes.Equal(s.contents(), left) {
+		t.Errorf("the old primary's write landed after it had lost: %+v", late)
+	}
+	primary.signal(t, syscall.SIGCONT)
+	primary.ends(t, Halted)
+	if !bytes.Equal(s.contents(), left) {
+		t.Error("a write of the old primary landed after it had lost")
+	}
+}
+
 // A store that dies stops nobody: requests wait, and nothing is lost or done
 // twice.
 func TestReplicasWaitForTheirStore(t *testing.T) {
