@@ -83,7 +83,7 @@ func (r *Replica) logInput(in machine.Input) replay.Seq {
 func (r *Replica) logRead(d machine.DiskDone, awaited bool) replay.Seq {
 	seq := r.append(replay.NewOwnDone(d))
 	if awaited {
-		r.append(replay.Marker{Mark: r.m.Mark()})
+		r.mark()
 	}
 	return seq
 }

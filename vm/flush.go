@@ -8,7 +8,30 @@ import (
 
 // Each write to the channel costs about as much as a small request to a disk
 // does. So entries for which nothing waits, such as the completion of a read, are
-// kept for a moment, to be sent with those that come after them.
+// kept for a moment, to be sent with those that come after them. And a guest that
+// makes one disk write after the other gets one marker for several: they are
+// covered when it waits, when anything else leaves it, or after coverAfter.
+
+// toCover notes that outputs have left the machine that no marker covers.
+func (r *Replica) toCover(at int64) {
+	l := &r.live
+	if !l.uncovered && r.logging() {
+		l.uncovered, l.leftAt = true, at
+	}
+}
+
+// cover appends the marker of what has left the machine (R9).
+func (r *Replica) cover() {
+	if r.live.uncovered && r.logging() {
+		r.mark()
+	}
+}
+
+// mark appends a marker, which covers everything held so far.
+func (r *Replica) mark() {
+	r.live.uncovered = false
+	r.out.cover(r.append(replay.Marker{Mark: r.m.Mark()}))
+}
 
 // toSend notes that an entry was appended to the channel.
 func (r *Replica) toSend(b replay.Body) {
@@ -27,6 +50,9 @@ func (r *Replica) flush() {
 		l.lastFlush = now
 		_ = r.recorder.Flush() // its error sticks and is met by the next Append
 	}
+	if l.uncovered && now-l.leftAt >= coverAfter {
+		r.cover()
+	}
 	if l.urgent || l.unsent && now-l.since >= gatherFor {
 		r.send()
 	}
@@ -34,6 +60,7 @@ func (r *Replica) flush() {
 
 // send sends all entries.
 func (r *Replica) send() {
+	r.cover()
 	l := &r.live
 	if l.unsent && l.seeded(r.primary) {
 		r.primary.Flush()

@@ -20,6 +20,7 @@ const (
 	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
 	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
 	gatherFor    = 1_000_000     // ns that entries for which nothing waits are kept to be sent with others
+	coverAfter   = 200_000       // ns of a guest that runs on after which disk writes get their marker
 )
 
 // liveState is what only a live replica needs.
@@ -37,6 +38,8 @@ type liveState struct {
 	unsent     bool  // there are entries that were not sent,
 	since      int64 // the oldest of which is from this host time,
 	urgent     bool  // and something waits for one of them
+	uncovered  bool  // disk writes wait at the gate for a marker,
+	leftAt     int64 // the oldest of which left the machine at this host time
 	lastFlush  int64 // host time at which the recorded log was last written
 	lastDigest machine.Icount
 	digestTime int64 // host time of that digest
@@ -172,13 +175,14 @@ func (r *Replica) liveSlice() {
 func (r *Replica) collect() {
 	at := r.now()
 	r.outputs = r.m.Outputs(r.outputs[:0])
-	held := r.outputs[:0]
+	held, soon := r.outputs[:0], false
 	for _, o := range r.outputs {
 		if o.Port.Kind == machine.PortDisk || !o.Held() {
 			r.request(o)
 		}
 		if o.Held() {
 			held = append(held, o)
+			soon = soon || o.Port.Kind != machine.PortDisk
 		}
 	}
 	if len(held) == 0 {
@@ -186,8 +190,9 @@ func (r *Replica) collect() {
 	}
 	r.out.hold(held, at)
 	clear(r.outputs)
-	if r.logging() {
-		r.out.cover(r.append(replay.Marker{Mark: r.m.Mark()}))
+	r.toCover(at)
+	if soon {
+		r.cover()
 	}
 }
 

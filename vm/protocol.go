@@ -289,7 +289,7 @@ func (r *Replica) unpair() {
 	r.local.endSync()
 	r.primary.Seal()
 	r.out.tell(nil)
-	r.primary, r.live.pairing, r.acked = nil, false, logchan.Ack{}
+	r.primary, r.live.pairing, r.live.uncovered, r.acked = nil, false, false, logchan.Ack{}
 }
 
 // claim asks the arbiter beside the owner; no answer is reported as unknown.

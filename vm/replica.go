@@ -396,6 +396,9 @@ func (r *Replica) sleep(d int64) {
 	if r.recorder != nil {
 		_ = r.recorder.Flush() // its error sticks and is met by the next Append
 	}
+	if r.live.uncovered {
+		r.send()
+	}
 	wait := max(r.nextTick-time.Duration(r.now()), 0)
 	if d >= 0 {
 		wait = min(wait, time.Duration(d))
