@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -31,16 +32,20 @@ const (
 
 var zeroSector [packSector]byte
 
+// A packer packs data. It keeps what it works in, for a guest that reads a disk
+// has much to pack.
+type packer struct{ literals, small []byte }
+
 // packable says whether data may be packed at all.
 func packable(data []byte) bool {
 	return len(data) > 0 && len(data)%packSector == 0 && len(data) <= MaxDiskData
 }
 
-// appendPacked appends data in its packed form; false, and buf as it was, if
-// that is not shorter than the data.
-func appendPacked(buf, data []byte) ([]byte, bool) {
+// append appends data in its packed form; false, and buf as it was, if that is
+// not shorter than the data.
+func (p *packer) append(buf, data []byte) ([]byte, bool) {
 	out := binary.AppendUvarint(buf, uint64(len(data)/packSector))
-	var literals []byte
+	literals := p.literals[:0]
 	for rest := data; len(rest) > 0; {
 		zeros := run(rest, true)
 		out = binary.AppendUvarint(out, uint64(zeros/packSector))
@@ -53,18 +58,44 @@ func appendPacked(buf, data []byte) ([]byte, bool) {
 			literals = data // nothing to gather
 		} else {
 			literals = append(literals, rest[:n]...)
+			p.literals = literals
 		}
 		rest = rest[n:]
 	}
 	method, body := byte(packPlain), literals
-	if small := s2.Encode(nil, literals); len(literals) > 0 && len(small) < len(literals)-len(literals)/8 {
-		method, body = packS2, small
+	if shrinks(literals) {
+		p.small = slices.Grow(p.small[:0], max(s2.MaxEncodedLen(len(literals)), 0))
+		if small := s2.Encode(p.small[:cap(p.small)], literals); len(small) < len(literals)-len(literals)/8 {
+			method, body = packS2, small
+		}
 	}
 	out = binary.AppendUvarint(append(out, method), uint64(len(body)))
 	if len(out)-len(buf)+len(body) >= len(data) {
 		return buf, false
 	}
 	return append(out, body...), true
+}
+
+// Of data longer than probeAll a few windows are compressed first: most of what
+// does not shrink (media, archives, ciphertext) shows it there.
+const (
+	probeAll    = 16 << 10
+	probeWindow = 2 << 10
+	probes      = 4
+)
+
+// shrinks says whether it is worth while to compress data.
+func shrinks(data []byte) bool {
+	if len(data) <= probeAll {
+		return len(data) > 0
+	}
+	var small [probeWindow + probeWindow/4]byte
+	n := 0
+	for i := range probes {
+		at := i * (len(data) - probeWindow) / (probes - 1)
+		n += len(s2.Encode(small[:], data[at:at+probeWindow]))
+	}
+	return n < probes*(probeWindow-probeWindow/16)
 }
 
 // run is how many bytes at the start of data are sectors of zeros, or are not.
@@ -76,7 +107,7 @@ func run(data []byte, zeros bool) int {
 	return n
 }
 
-// packed reads what appendPacked has written, if it is at most limit bytes.
+// packed reads what a packer has written, if it is at most limit bytes.
 func (f *fields) packed(limit int) []byte {
 	sectors := f.varint()
 	if f.short || sectors == 0 || sectors > MaxDiskData/packSector || int(sectors)*packSector > limit {

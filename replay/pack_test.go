@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/machine"
@@ -20,6 +21,8 @@ func noise(n int) []byte {
 
 func TestReadsArePacked(t *testing.T) {
 	text := bytes.Repeat([]byte("GET /index.html HTTP/1.1\r\n"), 512*16)[:512*64]
+	// A third of it compresses, and is wide enough for a window to lie in it.
+	partly := slices.Concat(noise(128<<10), bytes.Repeat(text, 6), noise(192<<10))
 	holes := make([]byte, 512*64)
 	copy(holes[512*7:], noise(512*3))
 	copy(holes[512*63:], noise(512))
@@ -29,6 +32,8 @@ func TestReadsArePacked(t *testing.T) {
 	}{
 		"zeros":       {make([]byte, MaxDiskData), 12},
 		"text":        {text, len(text) / 8},
+		"long text":   {bytes.Repeat(text, 8), len(text)},
+		"partly":      {partly, len(partly) - 160<<10},
 		"holes":       {holes, 512*4 + 40},
 		"noise":       {noise(MaxDiskData), MaxDiskData + 16},
 		"one sector":  {noise(512), 512 + 16},
@@ -73,7 +78,7 @@ func TestABatchUnpacksToABound(t *testing.T) {
 	bomb := AppendPoint(nil, Point{})
 	for range 17 {
 		bomb = append(bomb, kindDiskPacked, 0, 0, 1)
-		bomb, _ = appendPacked(bomb, make([]byte, MaxDiskData))
+		bomb, _ = new(packer).append(bomb, make([]byte, MaxDiskData))
 	}
 	if _, _, err := DecodeBatch(nil, bomb); err == nil {
 		t.Error("a batch that unpacks to 17 MiB was taken")
@@ -106,7 +111,7 @@ func TestPackedIsRefused(t *testing.T) {
 // Whatever comes in is refused or is data that can be packed again.
 func FuzzPacked(f *testing.F) {
 	for _, data := range [][]byte{make([]byte, 4096), noise(1024), append(make([]byte, 512), bytes.Repeat([]byte("ab"), 512)...)} {
-		b, _ := appendPacked(nil, data)
+		b, _ := new(packer).append(nil, data)
 		f.Add(b)
 	}
 	f.Add([]byte{1, 0, 1, 1, 3, 0xff, 0xff, 0xff})
@@ -119,7 +124,7 @@ func FuzzPacked(f *testing.F) {
 		if !packable(data) || len(data) > 64<<10 {
 			t.Fatalf("%d bytes came out", len(data))
 		}
-		again, ok := appendPacked(nil, data)
+		again, ok := new(packer).append(nil, data)
 		if !ok {
 			return
 		}

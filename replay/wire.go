@@ -72,6 +72,7 @@ type Encoder struct {
 	// Of the batch at hand: how long it was after the last entry, and how many
 	// bytes its packed entries unpack to.
 	batch, unpacked int
+	packer          packer
 }
 
 // NewEncoder encodes the entries after start.
@@ -116,7 +117,7 @@ func (c *Encoder) appendPackedRead(buf []byte, e Entry, delta uint64) ([]byte, b
 	}
 	out := binary.AppendUvarint(append(buf, kindDiskPacked), delta)
 	out = binary.AppendUvarint(append(out, done.Disk), done.ID)
-	if out, ok = appendPacked(out, done.Bytes); !ok {
+	if out, ok = c.packer.append(out, done.Bytes); !ok {
 		return buf, false
 	}
 	c.unpacked += len(done.Bytes)
