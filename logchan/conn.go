@@ -40,8 +40,8 @@ type conn struct {
 
 	mu      sync.Mutex
 	chain   replay.Chain
-	out     []byte // frames that the socket has not taken yet are out[at:]
-	at      int
+	out     outgoing // what the socket has not taken yet
+	pieces  [][]byte // of out, for one write
 	blocked bool
 	limited bool // a write deadline is set
 	closed  bool
@@ -81,7 +81,7 @@ func newConn(ep *Endpoint, nc *net.TCPConn) (*conn, error) {
 
 // add appends a frame to what is to be written. mu is held.
 func (c *conn) add(t replay.FrameType, body []byte) {
-	c.out = c.chain.Append(c.out, t, body)
+	c.out.frame(&c.chain, t, body)
 }
 
 // send adds a frame, unless the socket is blocked or closed, and writes.
@@ -137,16 +137,15 @@ func (c *conn) block() {
 // sets blocked. It runs inside raw.Write. mu is held.
 func (c *conn) drain(fd uintptr) {
 	for !c.closed {
-		if c.at == len(c.out) {
-			c.out, c.at = c.out[:0], 0
-			if cap(c.out) > 4*writeSize {
-				c.out = nil
-			}
-			if c.fill(c); len(c.out) == 0 {
+		if c.out.left() == 0 {
+			c.out.reset()
+			if c.fill(c); c.out.left() == 0 {
 				break
 			}
 		}
-		n, err := writeNow(fd, c.out[c.at:])
+		c.pieces = c.out.pieces(c.pieces[:0])
+		n, err := writeNow(fd, c.pieces)
+		clear(c.pieces)
 		if err != nil {
 			c.broken(err)
 			return
@@ -155,7 +154,7 @@ func (c *conn) drain(fd uintptr) {
 			c.blocked = true
 			return
 		}
-		c.at += n
+		c.out.wrote(n)
 		c.sent = time.Now()
 	}
 	c.blocked = false
@@ -176,7 +175,7 @@ func (c *conn) shut() {
 		return
 	}
 	c.closed = true
-	c.out, c.at = nil, 0
+	c.out = outgoing{}
 	close(c.done)
 	_ = c.nc.SetDeadline(time.Unix(1, 0))
 }

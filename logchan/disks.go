@@ -125,7 +125,7 @@ func (o *disksOut) fill(c *conn) {
 		c.add(replay.FrameDisk, n)
 	}
 	o.notes = nil
-	for len(c.out) < writeSize {
+	for c.out.left() < writeSize {
 		select {
 		case m := <-o.messages:
 			c.add(replay.FrameDisk, m)

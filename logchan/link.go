@@ -175,7 +175,7 @@ func (l *link) establish(c *conn, h Hello, answer bool) *Refusal {
 // fill is the end's, and a Bye behind everything.
 func (l *link) fill(c *conn) {
 	l.end.fill(c)
-	if len(c.out) == 0 && c.bye != 0 {
+	if c.out.left() == 0 && c.bye != 0 {
 		c.add(replay.FrameBye, []byte{byte(c.bye)})
 		c.bye = 0
 	}

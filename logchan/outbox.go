@@ -21,6 +21,7 @@ const (
 type batch struct {
 	start, last replay.Point
 	entries     []byte
+	lent        bool // to a connection that is not the newest any more
 }
 
 // outbox holds the encoded entries that are not acknowledged. What is before
@@ -102,10 +103,10 @@ func (o *outbox) blank() *batch {
 	return b
 }
 
-// recycle keeps a batch that is not needed any more, if it is not an unusual one.
-// mu is held.
+// recycle keeps a batch that is not needed any more, if it is not an unusual one
+// and no older connection may be reading it. mu is held.
 func (o *outbox) recycle(b *batch) {
-	if len(o.free) < freeBatches && cap(b.entries) <= 2*batchSize {
+	if !b.lent && len(o.free) < freeBatches && cap(b.entries) <= 2*batchSize {
 		o.free = append(o.free, &batch{entries: b.entries[:0]})
 	}
 }
@@ -137,14 +138,11 @@ func (o *outbox) fill(c *conn, p pulse) {
 	if o.conn != c {
 		return
 	}
-	for o.next < len(o.queue) && len(c.out) < writeSize {
+	for o.next < len(o.queue) && c.out.left() < writeSize {
 		b := o.queue[o.next]
 		o.next++
 		o.sent = max(o.sent, b.last.Seq)
-		at := len(c.out)
-		c.out = p.append(replay.BeginFrame(c.out))
-		c.out = append(replay.AppendPoint(c.out, b.start), b.entries...)
-		c.chain.Finish(c.out[at:], replay.FrameEntries)
+		c.out.entries(&c.chain, p, b)
 	}
 }
 
@@ -181,6 +179,9 @@ func (o *outbox) attach(c *conn, received replay.Seq) {
 	defer o.mu.Unlock()
 	if o.stopped {
 		return
+	}
+	for _, b := range o.queue[:o.next] {
+		b.lent = true
 	}
 	o.drop(received)
 	o.conn, o.next, o.sent = c, 0, o.acked

@@ -237,7 +237,7 @@ func (p *Primary) fill(c *conn) {
 		default:
 			return
 		}
-		if len(c.out) >= writeSize {
+		if c.out.left() >= writeSize {
 			return
 		}
 	}

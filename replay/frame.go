@@ -52,19 +52,20 @@ var ErrTruncated = errors.New("replay: the log was cut off")
 // stream.
 type Chain struct{ sum uint32 }
 
-func (c *Chain) next(length [4]byte, t FrameType, body []byte) uint32 {
+func (c *Chain) next(length [4]byte, t FrameType, body, rest []byte) uint32 {
 	var head [9]byte
 	binary.LittleEndian.PutUint32(head[0:], c.sum)
 	copy(head[4:], length[:])
 	head[8] = byte(t)
-	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, body)
+	sum := crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, body)
+	return crc32.Update(sum, castagnoli, rest)
 }
 
 // Append appends a frame. It panics if the body is over MaxFrameBody.
 func (c *Chain) Append(buf []byte, t FrameType, body []byte) []byte {
 	at := len(buf)
 	buf = append(BeginFrame(buf), body...)
-	c.Finish(buf[at:], t)
+	c.Finish(buf[at:], t, nil)
 	return buf
 }
 
@@ -73,15 +74,17 @@ func (c *Chain) Append(buf []byte, t FrameType, body []byte) []byte {
 func BeginFrame(buf []byte) []byte { return append(buf, make([]byte, FrameHeaderSize)...) }
 
 // Finish writes the header of frame, which BeginFrame began and which is
-// complete. It panics if the body is over MaxFrameBody.
-func (c *Chain) Finish(frame []byte, t FrameType) {
+// complete but for rest, the end of its body, which lies elsewhere. It panics if
+// the body is over MaxFrameBody.
+func (c *Chain) Finish(frame []byte, t FrameType, rest []byte) {
 	body := frame[FrameHeaderSize:]
-	if len(body) > MaxFrameBody {
-		panic(fmt.Sprintf("replay: BUG: a frame of %d bytes", len(body)))
+	n := len(body) + len(rest)
+	if n > MaxFrameBody {
+		panic(fmt.Sprintf("replay: BUG: a frame of %d bytes", n))
 	}
 	var length [4]byte
-	binary.LittleEndian.PutUint32(length[:], uint32(len(body)))
-	c.sum = c.next(length, t, body)
+	binary.LittleEndian.PutUint32(length[:], uint32(n))
+	c.sum = c.next(length, t, body, rest)
 	copy(frame, length[:])
 	binary.LittleEndian.PutUint32(frame[4:], c.sum)
 	frame[8] = byte(t)
@@ -121,7 +124,7 @@ func (f *FrameReader) Next() (FrameType, []byte, error) {
 		return 0, nil, cut(err)
 	}
 	t := FrameType(head[8])
-	sum := f.chain.next([4]byte(head[:4]), t, body)
+	sum := f.chain.next([4]byte(head[:4]), t, body, nil)
 	if sum != binary.LittleEndian.Uint32(head[4:]) {
 		return 0, nil, malformed("the checksum of a frame is wrong: it was altered, or frames are missing or in another order")
 	}
