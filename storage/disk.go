@@ -41,7 +41,7 @@ type DiskOptions struct {
 	// replicas read: a discard leaves open what they read.
 	ZeroDiscards bool
 	// Done is called once for every request that has run: by Submit, or from
-	// goroutines of the disk.
+	// goroutines of the disk. Bytes are the callee's, who may Recycle them.
 	Done func(machine.DiskDone)
 	// Stopped is called once for each time that the disk stops; it must not call
 	// the disk. It may be nil.
@@ -75,6 +75,7 @@ type Disk struct {
 	backend Backend
 	prompt  Prompt // backend, if it is one
 	opt     DiskOptions
+	spares  spares
 
 	mu      sync.Mutex
 	queue   *queue
@@ -158,8 +159,9 @@ func (d *Disk) Submit(o machine.Output) {
 	if r == nil {
 		return
 	}
-	bytes := make([]byte, r.Length)
+	bytes := d.spares.take(int(r.Length))
 	if !d.prompt.ReadPromptly(bytes, int64(r.Sector)*sectorSize) {
+		d.spares.give(bytes)
 		d.wg.Go(func() { d.work(r) })
 		return
 	}
@@ -207,6 +209,13 @@ func (d *Disk) Release(id uint64) {
 		panic(fmt.Sprintf("BUG: storage: release of request %d, which is not held", id))
 	}
 	d.startLocked()
+}
+
+// Recycle gives back the bytes of a read: another one may be done into them.
+func (d *Disk) Recycle(bytes []byte) {
+	if len(bytes) > 0 {
+		d.spares.give(bytes)
+	}
 }
 
 // Idle says whether nothing that was released is left to do.
@@ -328,7 +337,7 @@ func (d *Disk) perform(r *request) ([]byte, error) {
 	off, n := int64(r.Sector)*sectorSize, int64(r.Sectors)*sectorSize
 	switch r.Op {
 	case machine.DiskRead:
-		bytes := make([]byte, r.Length)
+		bytes := d.spares.take(int(r.Length))
 		return bytes, d.backend.ReadAt(bytes, off)
 	case machine.DiskWrite:
 		return nil, d.backend.WriteAt(r.Bytes, off)

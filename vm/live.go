@@ -238,6 +238,7 @@ func (r *Replica) inputs(idle bool) (busy bool) {
 	}
 	for _, d := range disks {
 		r.deliver(d)
+		r.disks[d.Disk].Recycle(d.Bytes) // the log has a copy
 	}
 	for _, n := range l.entropy {
 		b := make([]byte, n)
