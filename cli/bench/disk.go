@@ -27,9 +27,11 @@ const (
 // diskPrograms are the work of `lockstep bench disk`.
 var diskPrograms = []program{
 	own(Storage, "seqread", "64 MiB in a row, 256 KiB at a time"),
-	own(Storage, "randread", "8192 reads of 4 KiB anywhere, eight under way"),
+	own(Storage, "seqread4k", "8192 reads of 4 KiB by eight processes, each in a row"),
+	own(Storage, "randread", "8192 reads of 4 KiB by eight processes, anywhere"),
 	own(Storage, "seqwrite", "64 MiB in a row, 256 KiB at a time, and a flush"),
-	own(Storage, "randwrite", "8192 writes of 4 KiB anywhere, eight under way, and a flush of each of eight processes"),
+	own(Storage, "seqwrite4k", "8192 writes of 4 KiB by eight processes, each in a row, and a flush of each"),
+	own(Storage, "randwrite", "8192 writes of 4 KiB by eight processes, anywhere, and a flush of each"),
 }
 
 // settled is the programs behind a line that is typed when the machine is what it
@@ -46,10 +48,10 @@ const lineProgram = "line"
 
 // megabytes are what a program of diskPrograms reads or writes, in MB.
 func megabytes(name string) float64 {
-	if name == "randread" || name == "randwrite" {
-		return 8192 * 4096 / 1e6
+	if name == "seqread" || name == "seqwrite" {
+		return diskSpan / 1e6
 	}
-	return diskSpan / 1e6
+	return 8192 * 4096 / 1e6
 }
 
 // A DiskMode is how a guest's disk is kept.

@@ -5,9 +5,9 @@
 
 enum {
 	SPAN = 64 << 20,
-	LARGE = 256 << 10,  // a request of those in a row
-	SMALL = 4096,       // a request anywhere
-	WORKERS = 8,        // processes that each have one request under way
+	LARGE = 256 << 10,
+	SMALL = 4096,
+	WORKERS = 8,        // processes that each have one small request under way
 	EACH = 1024,        // small requests of one of them
 };
 
@@ -30,7 +30,7 @@ static void request(int fd, int write, void *b, size_t n, uint64_t at) {
 		fail();
 }
 
-// All of the span, one request after the other.
+// All of the span, one large request after the other.
 static uint64_t sequence(int write) {
 	int fd = open_disk();
 	char *b = pages(LARGE);
@@ -42,25 +42,28 @@ static uint64_t sequence(int write) {
 	return SPAN;
 }
 
-static void scatter(int worker, int write) {
+// Small requests of one process: anywhere, or in a row in a part of its own.
+static void small(int worker, int write, int row) {
 	int fd = open_disk();
 	char *b = pages(SMALL);
 	fill((uint64_t *)b, SMALL);
 	for (int i = 0; i < worker * EACH; i++)
 		random64();
-	for (int i = 0; i < EACH; i++)
-		request(fd, write, b, SMALL, write * SPAN + random64() % (SPAN / SMALL) * SMALL);
+	for (int i = 0; i < EACH; i++) {
+		uint64_t block = row ? (uint64_t)(worker * EACH + i) : random64() % (SPAN / SMALL);
+		request(fd, write, b, SMALL, write * SPAN + block * SMALL);
+	}
 	if (write && sys_fsync(fd) != 0)
 		fail();
 	sys_exit(0);
 }
 
-// Small requests anywhere, several under way.
-static uint64_t anywhere(int write) {
+// Small requests, several under way.
+static uint64_t several(int write, int row) {
 	int pid[WORKERS];
 	for (int w = 0; w < WORKERS; w++)
 		if ((pid[w] = sys_fork()) == 0)
-			scatter(w, write);
+			small(w, write, row);
 	for (int w = 0; w < WORKERS; w++)
 		if (pid[w] < 0 || sys_wait(pid[w]) != 0)
 			fail();
@@ -69,5 +72,7 @@ static uint64_t anywhere(int write) {
 
 uint64_t seqread(void) { return sequence(0); }
 uint64_t seqwrite(void) { return sequence(1); }
-uint64_t randread(void) { return anywhere(0); }
-uint64_t randwrite(void) { return anywhere(1); }
+uint64_t seqread4k(void) { return several(0, 1); }
+uint64_t seqwrite4k(void) { return several(1, 1); }
+uint64_t randread(void) { return several(0, 0); }
+uint64_t randwrite(void) { return several(1, 0); }

@@ -10,7 +10,8 @@ static const struct {
 	{"chase", chase}, {"copy", copy},
 	{"fib", fib}, {"interp", interp}, {"loop", loop},
 	{"forkexec", forkexec}, {"pingpong", pingpong}, {"churn", churn}, {"faults", faults}, {"calls", calls},
-	{"seqread", seqread}, {"randread", randread}, {"seqwrite", seqwrite}, {"randwrite", randwrite},
+	{"seqread", seqread}, {"seqread4k", seqread4k}, {"randread", randread},
+	{"seqwrite", seqwrite}, {"seqwrite4k", seqwrite4k}, {"randwrite", randwrite},
 };
 
 static void print(uint64_t x) {

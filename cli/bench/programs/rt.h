@@ -45,6 +45,7 @@ uint64_t matmul(void), nbody(void), fft(void);
 uint64_t chase(void), copy(void);
 uint64_t fib(void), interp(void), loop(void);
 uint64_t forkexec(void), pingpong(void), churn(void), faults(void), calls(void);
-uint64_t seqread(void), randread(void), seqwrite(void), randwrite(void);
+uint64_t seqread(void), seqread4k(void), randread(void);
+uint64_t seqwrite(void), seqwrite4k(void), randwrite(void);
 
 #endif
