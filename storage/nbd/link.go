@@ -26,9 +26,7 @@ type link struct {
 	info   Info
 	round  uint64
 	reader bool
-
-	mu  sync.Mutex // of writing to conn
-	buf []byte
+	out    *Sender
 }
 
 // connect dials and negotiates: with number as the writer, without one as a
@@ -39,7 +37,7 @@ func (c *Client) connect(ctx context.Context, number *ft.Fence) (*link, error) {
 		return nil, fmt.Errorf("nbd: no store answers at %s: %w", c.cfg.Address.Path, err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	l := &link{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
+	l := &link{conn: conn, in: bufio.NewReaderSize(conn, 64<<10), out: NewSender(conn)}
 	err = l.negotiate(c.cfg, number)
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -92,18 +90,7 @@ func (l *link) negotiate(cfg Config, number *ft.Fence) error {
 
 // send writes a request. What cannot be written is sent again on the next link:
 // the connection is closed, which run sees.
-func (l *link) send(r *call) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf = r.Append(l.buf[:0])
-	out := net.Buffers{l.buf}
-	if len(r.data) > 0 {
-		out = append(out, r.data)
-	}
-	if _, err := out.WriteTo(l.conn); err != nil {
-		l.conn.Close()
-	}
-}
+func (l *link) send(r *call) { l.out.Send(r.Append(nil), r.data) }
 
 // bye tells the server that nothing more comes.
 func (l *link) bye() {

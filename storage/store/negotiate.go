@@ -43,12 +43,11 @@ type conn struct {
 	bytes int        // of requests under way
 	count int        // of them
 
-	out sync.Mutex // of writing
-	buf []byte
+	out *nbd.Sender // of answers
 }
 
 func newConn(s *Server, raw net.Conn) *conn {
-	c := &conn{server: s, raw: raw, in: bufio.NewReaderSize(raw, 64<<10), peer: raw.RemoteAddr().String()}
+	c := &conn{server: s, raw: raw, in: bufio.NewReaderSize(raw, 64<<10), out: nbd.NewSender(raw), peer: raw.RemoteAddr().String()}
 	if raw.RemoteAddr().Network() == "unix" {
 		c.peer = "a local client"
 	}

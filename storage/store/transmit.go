@@ -205,14 +205,5 @@ func code(err error) uint32 {
 
 // send writes an answer. A client that cannot be written to is lost.
 func (c *conn) send(r nbd.Request, code uint32, data []byte) {
-	c.out.Lock()
-	defer c.out.Unlock()
-	c.buf = nbd.Reply{Error: code, Handle: r.Handle}.Append(c.buf[:0])
-	out := net.Buffers{c.buf}
-	if len(data) > 0 {
-		out = append(out, data)
-	}
-	if _, err := out.WriteTo(c.raw); err != nil {
-		c.raw.Close()
-	}
+	c.out.Send(nbd.Reply{Error: code, Handle: r.Handle}.Append(nil), data)
 }
