@@ -68,6 +68,9 @@ const (
 // DiskModes are all, in the order in which they are shown.
 var DiskModes = []DiskMode{SharedLogged, SharedReads, OnStore, LocalCopies}
 
+// diskMachines are what a guest with a disk runs on.
+var diskMachines = []Machine{Alone, Beside, Pair}
+
 // DiskOptions of RunDisk.
 type DiskOptions struct {
 	Rounds   int        // at least 1
@@ -79,7 +82,8 @@ type DiskOptions struct {
 }
 
 // RunDisk measures what a disk costs the primary of a pair, next to the same
-// guest alone.
+// guest alone, and to one that shares the processor with another guest as the
+// primary does with its backup.
 func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 	modes := o.Modes
 	if len(modes) == 0 {
@@ -109,17 +113,19 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 	if err := s.furnish(img, settled(), longRest); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(s.dir, "disk")
-	if err := writeDisk(path); err != nil {
-		return nil, err
+	paths := [2]string{filepath.Join(s.dir, "disk"), filepath.Join(s.dir, "beside")}
+	for _, path := range paths {
+		if err := writeDisk(path); err != nil {
+			return nil, err
+		}
 	}
 	r := newDiskReport(o.Rounds, modes, img.KernelVersion, e.Name)
 	for round := range o.Rounds {
 		for i := range modes {
 			m := modes[(i+round)%len(modes)]
-			for _, on := range []Machine{Alone, Pair} {
+			for _, on := range diskMachines {
 				fmt.Fprintf(o.Out, "round %d of %d: %s, %s\n", round+1, o.Rounds, m, on)
-				got, err := s.runDisk(ctx, m, on, path)
+				got, err := s.runDisk(ctx, m, on, paths)
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", m, on, err)
 				}
@@ -132,33 +138,39 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 	return r, nil
 }
 
-// runDisk runs the guest with a disk on one machine.
-func (s *stage) runDisk(ctx context.Context, m DiskMode, on Machine, path string) (map[string]Measurement, error) {
-	s.disk = &Disk{Path: path, Bytes: diskBytes, BackupReads: m == SharedReads && on == Pair}
-	switch m {
-	case LocalCopies:
+// runDisk runs the guest with a disk on one machine. The second path is of the
+// disk of the guest beside it.
+func (s *stage) runDisk(ctx context.Context, m DiskMode, on Machine, paths [2]string) (map[string]Measurement, error) {
+	if m == LocalCopies {
 		// Fresh ones: a copy belongs to the VM whose arbiter has named it.
 		dir, err := os.MkdirTemp(s.dir, "copies")
 		if err != nil {
 			return nil, fmt.Errorf("bench: %w", err)
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		s.disk.Path, s.disk.Backup = filepath.Join(dir, "own"), filepath.Join(dir, "backup")
-		for _, to := range []string{s.disk.Path, s.disk.Backup} {
+		paths = [2]string{filepath.Join(dir, "own"), filepath.Join(dir, "second")}
+		for _, to := range paths {
 			if err := writeDisk(to); err != nil {
 				return nil, err
 			}
 		}
-	case OnStore:
+	}
+	if m == OnStore {
 		srv, err := store.Start(store.Config{
-			Listen: []string{"127.0.0.1:0"}, Exports: []store.Export{{Name: "disk", File: path}},
-			State: filepath.Join(s.dir, fmt.Sprintf("store%d", s.launched)),
+			Listen:  []string{"127.0.0.1:0"},
+			Exports: []store.Export{{Name: "disk", File: paths[0]}, {Name: "beside", File: paths[1]}},
+			State:   filepath.Join(s.dir, fmt.Sprintf("store%d", s.launched)),
 		})
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = srv.Close() }()
-		s.disk.Path = srv.URL("disk")
+		paths = [2]string{srv.URL("disk"), srv.URL("beside")}
+	}
+	s.disk = &Disk{Path: paths[0], Bytes: diskBytes, BackupReads: m == SharedReads && on == Pair}
+	s.other = &Disk{Path: paths[1], Bytes: diskBytes}
+	if m == LocalCopies {
+		s.disk.Backup, s.other.Backup = paths[1], paths[0]
 	}
 	return s.run(ctx, on)
 }

@@ -38,10 +38,13 @@ func TestDiskReport(t *testing.T) {
 	r := newDiskReport(2, []DiskMode{SharedLogged, OnStore}, "6.12", "jit")
 	for round := range 2 {
 		for _, m := range []DiskMode{SharedLogged, OnStore} {
-			for _, on := range []Machine{Alone, Pair} {
+			for _, on := range diskMachines {
 				got := map[string]Measurement{}
 				for _, p := range diskPrograms {
 					one := Measurement{Seconds: 1, Elapsed: 2}
+					if on == Beside {
+						one.Seconds = 2
+					}
 					if on == Pair {
 						one = Measurement{Seconds: 1.5 + float64(round), Elapsed: 4, Logged: uint64(megabytes(p.name) * 1e6)}
 					}
@@ -53,7 +56,10 @@ func TestDiskReport(t *testing.T) {
 			}
 		}
 	}
-	if s := r.Rows[0].Ratio(); s.Min != 1.5 || s.Median != 2 || s.Max != 2.5 {
+	if s := r.Rows[0].Ratio(Beside); s.Median != 1 {
+		t.Errorf("it costs %+v of a guest beside another", s)
+	}
+	if s := r.Rows[0].Ratio(Alone); s.Min != 1.5 || s.Median != 2 || s.Max != 2.5 {
 		t.Errorf("a pair costs %+v", s)
 	}
 	if s := r.Rows[len(r.Rows)-1].LogRatio(); s.Median != 1 {

@@ -27,7 +27,7 @@ type DiskRow struct {
 	MB      float64  `json:"mb"` // that the guest reads or writes, in 10^6 bytes
 
 	// Seconds are of CPU of the guest's process, Elapsed of time, each by machine:
-	// alone, or the primary of a pair.
+	// alone, beside another guest, or the primary of a pair.
 	Seconds map[Machine][]float64 `json:"seconds"`
 	Elapsed map[Machine][]float64 `json:"elapsed"`
 	Logged  []float64             `json:"logged_mb"` // log entries of the pair, in 10^6 bytes
@@ -71,8 +71,8 @@ func (r *DiskReport) add(m DiskMode, on Machine, got map[string]Measurement) err
 	return nil
 }
 
-// Ratio is the CPU time of a pair's primary over that of the guest alone.
-func (d *DiskRow) Ratio() *Spread { return spread(d.Seconds[Pair], d.Seconds[Alone]) }
+// Ratio is the CPU time of a pair's primary over that of the guest on another machine.
+func (d *DiskRow) Ratio(to Machine) *Spread { return spread(d.Seconds[Pair], d.Seconds[to]) }
 
 // LogRatio is the bytes logged over the bytes that the guest read or wrote.
 func (d *DiskRow) LogRatio() *Spread {
@@ -85,7 +85,8 @@ func (d *DiskRow) cells() []string {
 	speed := func(x []float64) string { return fmt.Sprintf("%.0f", d.MB/mid(x)) }
 	log := d.LogRatio()
 	return []string{
-		string(d.Mode), d.Program, perMB(d.Seconds[Alone]), perMB(d.Seconds[Pair]), d.Ratio().times(),
+		string(d.Mode), d.Program, perMB(d.Seconds[Alone]), perMB(d.Seconds[Beside]), perMB(d.Seconds[Pair]),
+		d.Ratio(Alone).times(), d.Ratio(Beside).times(),
 		speed(d.Elapsed[Alone]), speed(d.Elapsed[Pair]), fmt.Sprintf("%.2f %%", 100*log.Median),
 		fmt.Sprintf("%.1f", 8*mid(d.Logged)/mid(d.Elapsed[Pair])),
 	}
@@ -93,7 +94,7 @@ func (d *DiskRow) cells() []string {
 
 // diskHead names the cells.
 var diskHead = []string{
-	"disk", "program", "alone, ms/MB", "pair, ms/MB", "pair / alone", "alone, MB/s", "pair, MB/s", "log / data", "log, Mbit/s",
+	"disk", "program", "alone, ms/MB", "beside, ms/MB", "pair, ms/MB", "pair / alone", "pair / beside", "alone, MB/s", "pair, MB/s", "log / data", "log, Mbit/s",
 }
 
 func (r *DiskReport) head() string {

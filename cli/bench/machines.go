@@ -42,6 +42,7 @@ type stage struct {
 	kernel, initrd string
 	cmdline        string
 	disk           *Disk // that the guest has; may be nil
+	other          *Disk // that of the guest beside it
 
 	arbiters, launched int
 }
@@ -54,17 +55,17 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 	case QEMUIcount:
 		return guestRun(ctx, append(s.qemuArgs(), "-icount", "shift=1,sleep=off")...)
 	}
-	g := s.guest(m)
-	if m == Pair || s.disk != nil && s.disk.Backup != "" {
-		s.arbiters++
-		g.Arbiter = filepath.Join(s.dir, fmt.Sprintf("arbiter%d", s.arbiters))
-		if err := os.Mkdir(g.Arbiter, 0o700); err != nil {
-			return nil, fmt.Errorf("bench: %w", err)
-		}
+	g, err := s.guest(m, s.disk)
+	if err != nil {
+		return nil, err
 	}
 	switch m {
 	case Beside:
-		p, err := s.startGuest(ctx, g)
+		second, err := s.guest(m, s.other)
+		if err != nil {
+			return nil, err
+		}
+		p, err := s.startGuest(ctx, second)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +101,18 @@ func (s *stage) startGuest(ctx context.Context, g Guest) (*process, error) {
 	return start(ctx, args...)
 }
 
-func (s *stage) guest(m Machine) Guest {
-	return Guest{Machine: m, Engine: s.engine, Kernel: s.kernel, Initrd: s.initrd, Cmdline: s.cmdline, Disk: s.disk}
+// guest is one with a disk, which may be nil, and an arbiter of its own if it
+// needs one.
+func (s *stage) guest(m Machine, d *Disk) (Guest, error) {
+	g := Guest{Machine: m, Engine: s.engine, Kernel: s.kernel, Initrd: s.initrd, Cmdline: s.cmdline, Disk: d}
+	if m == Pair || d != nil && d.Backup != "" {
+		s.arbiters++
+		g.Arbiter = filepath.Join(s.dir, fmt.Sprintf("arbiter%d", s.arbiters))
+		if err := os.Mkdir(g.Arbiter, 0o700); err != nil {
+			return Guest{}, fmt.Errorf("bench: %w", err)
+		}
+	}
+	return g, nil
 }
 
 // guestArgs are the arguments of the process that is the guest's machine.
