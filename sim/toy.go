@@ -13,7 +13,8 @@ const (
 	toySectors  = 16 // sectors of its disk
 	toyRx       = 4  // frames that its NIC has room for
 	toyReplies  = 8  // answers that it can repeat
-	toyRequests = 4  // disk requests that may be pending
+	toyRequests = 4  // disk requests that may be pending,
+	toyRacing   = 8  // and if they race
 )
 
 // ToyConfig is what a Toy is built from. Two toys with the same configuration
@@ -25,6 +26,11 @@ type ToyConfig struct {
 	PowerOffAfter uint64
 	// LocalDisk: what it writes to its disk is no output.
 	LocalDisk bool
+	// Racing: it does not wait for a request before it makes another one for the
+	// same sectors, and its requests are more, and longer.
+	Racing bool
+	// DiskUntil is when it makes its last disk request; 0 is never.
+	DiskUntil machine.VTime
 }
 
 // Toy is a small deterministic computer: it executes pseudo-random instructions
@@ -60,8 +66,8 @@ type toyState struct {
 	replies [toyReplies]toyReply
 
 	nextID  uint64
-	pending []machine.Output // disk and entropy requests, oldest first
-	written [toySectors]uint64
+	pending []toyRequest       // for disk and entropy, oldest first
+	written [toySectors]uint64 // of a racing toy: as soon as the request is made
 	writeID [toySectors]uint64 // of the request that wrote it
 	flushID [toySectors]uint64 // writeID at the last flush
 	corrupt uint64
@@ -73,6 +79,14 @@ type toyState struct {
 }
 
 type toyReply struct{ number, hash, word uint64 }
+
+// toyRequest is a request that waits for its completion.
+type toyRequest struct {
+	machine.Output
+	// wants is for a racing read: of each of its sectors, what was written there
+	// last, and then what was written while the read was pending.
+	wants [][]uint64
+}
 
 var _ machine.Machine = (*Toy)(nil)
 
@@ -110,7 +124,7 @@ func (t *Toy) NextTimer() (machine.VTime, bool) { return t.st.timer, t.st.timer 
 func (t *Toy) Served() uint64 { return t.st.served }
 
 // Corrupt is how many times a read brought something else than the last write
-// to its sector.
+// to its sector. A racing read may also bring what was written later.
 func (t *Toy) Corrupt() uint64 { return t.st.corrupt }
 
 // RxRoom says how many frames or console bytes the toy takes now.
@@ -143,7 +157,12 @@ func (t *Toy) Outputs(buf []machine.Output) []machine.Output {
 }
 
 // Pending appends the requests that wait for an input.
-func (t *Toy) Pending(buf []machine.Output) []machine.Output { return append(buf, t.st.pending...) }
+func (t *Toy) Pending(buf []machine.Output) []machine.Output {
+	for _, p := range t.st.pending {
+		buf = append(buf, p.Output)
+	}
+	return buf
+}
 
 // Run executes up to and not beyond until.
 func (t *Toy) Run(until machine.Icount) machine.Exit {
@@ -176,6 +195,10 @@ func (t *Toy) step() machine.Exit {
 	arg := h >> 16
 	if s.stop || t.cfg.PowerOffAfter != 0 && s.served >= t.cfg.PowerOffAfter {
 		if h&7 == 0 {
+			if t.cfg.Racing { // and waits for nothing
+				t.request(machine.DiskRead, arg%6, 0)
+				t.request(machine.DiskWrite, arg%6, arg>>8)
+			}
 			s.off = true
 			t.emit(machine.Output{Port: machine.Port{Kind: machine.PortPower}})
 			return machine.PoweredOff
@@ -195,6 +218,10 @@ func (t *Toy) step() machine.Exit {
 		return t.request(machine.DiskFlush, 0, 0)
 	case 10:
 		return t.wantEntropy()
+	case 20, 21, 22, 23, 24, 25, 26:
+		if t.cfg.Racing {
+			return t.race(arg)
+		}
 	case 11, 12, 13:
 		s.timer = s.clock.At(s.pos) + 1 + machine.VTime(arg%300)
 	case 14, 15, 16, 17, 18, 19:
@@ -277,8 +304,12 @@ func (t *Toy) print(b byte) {
 // request makes a disk request unless one for the same sector is pending.
 func (t *Toy) request(op machine.DiskOp, sector, value uint64) machine.Exit {
 	s := &t.st
-	if len(s.pending) >= toyRequests {
+	switch {
+	case len(s.pending) >= t.requests(), t.cfg.DiskUntil != 0 && s.clock.At(s.pos) >= t.cfg.DiskUntil:
 		return machine.Reached
+	case t.cfg.Racing:
+		t.ask(t.racing(op, sector, value))
+		return machine.OutputReady
 	}
 	for _, p := range s.pending {
 		if p.Port.Kind == machine.PortDisk && (op == machine.DiskFlush || p.Sector == sector || p.Op == machine.DiskFlush) {
@@ -293,13 +324,19 @@ func (t *Toy) request(op machine.DiskOp, sector, value uint64) machine.Exit {
 	case machine.DiskRead:
 		o.Length = 512
 	}
+	t.ask(o)
+	return machine.OutputReady
+}
+
+// ask makes a disk request.
+func (t *Toy) ask(o machine.Output) {
+	s := &t.st
 	if o.Held() {
 		s.mark = s.mark.Add(o)
 		o.Count = s.mark.Count
 	}
 	t.out = append(t.out, o)
-	s.pending = append(s.pending, o)
-	return machine.OutputReady
+	s.pending = append(s.pending, toyRequest{Output: o, wants: t.wants(o)})
 }
 
 func (t *Toy) wantEntropy() machine.Exit {
@@ -311,7 +348,7 @@ func (t *Toy) wantEntropy() machine.Exit {
 	}
 	o := machine.Output{Pos: s.pos, Port: machine.Port{Kind: machine.PortEntropy}, Length: 8}
 	t.out = append(t.out, o)
-	s.pending = append(s.pending, o)
+	s.pending = append(s.pending, toyRequest{Output: o})
 	return machine.OutputReady
 }
 
@@ -392,6 +429,10 @@ func (t *Toy) complete(in machine.DiskDone) bool {
 	s.pending = append(s.pending[:i], s.pending[i+1:]...)
 	if in.Status != machine.DiskOK {
 		s.reg[1] = mix(s.reg[1] + uint64(in.Status))
+		return true
+	}
+	if t.cfg.Racing {
+		t.raced(p, in.Bytes)
 		return true
 	}
 	switch p.Op {

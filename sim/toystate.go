@@ -12,7 +12,7 @@ import (
 	"github.com/lockstep-vm/lockstep/machine/snapshot"
 )
 
-const toyStateName = "toy state 2"
+const toyStateName = "toy state 3"
 
 // encode writes the whole State in its one encoding.
 func (t *Toy) encode(e *snapshot.Encoder) {
@@ -55,6 +55,11 @@ func (t *Toy) encode(e *snapshot.Encoder) {
 		e.U64(p.Sector)
 		e.U32(p.Length)
 		e.Blob(p.Bytes)
+		e.U64(p.Sectors)
+		e.U32(uint32(len(p.wants)))
+		for _, values := range p.wants {
+			e.Blob(words(values...))
+		}
 	}
 	for _, w := range s.written {
 		e.U64(w)
@@ -97,16 +102,23 @@ func (t *Toy) decode(d *snapshot.Decoder) (toyState, error) {
 	}
 	s.nextID = d.U64()
 	n = d.U32()
-	if n > toyRequests+1 {
-		d.Fail(fmt.Errorf("sim: %d pending requests where at most %d are possible", n, toyRequests+1))
+	if n > uint32(t.requests())+1 {
+		d.Fail(fmt.Errorf("sim: %d pending requests where at most %d are possible", n, t.requests()+1))
 	}
 	for ; n > 0 && d.Err() == nil; n-- {
-		p := machine.Output{Port: machine.Port{Kind: machine.PortKind(d.U8())}, Op: machine.DiskOp(d.U8())}
+		p := toyRequest{Output: machine.Output{Port: machine.Port{Kind: machine.PortKind(d.U8())}, Op: machine.DiskOp(d.U8())}}
 		p.Local = t.cfg.LocalDisk && p.Port.Kind == machine.PortDisk
 		p.Pos, p.Count, p.ID, p.Sector = machine.Icount(d.U64()), d.U64(), d.U64(), d.U64()
-		p.Length, p.Bytes = d.U32(), d.Blob(512)
-		if p.Sector >= toySectors || p.Length > 512 || p.Op == machine.DiskWrite && len(p.Bytes) != 512 {
+		p.Length, p.Bytes, p.Sectors = d.U32(), d.Blob(toyLongest*512), d.U64()
+		if p.Sector+sectorsOf(p.Output) > toySectors || p.Length > toyLongest*512 || p.Op == machine.DiskWrite && len(p.Bytes) == 0 {
 			d.Fail(errors.New("sim: a pending request is not one that the toy makes"))
+		}
+		wants := d.U32()
+		if wants > toyLongest {
+			d.Fail(errors.New("sim: a pending request is longer than any that the toy makes"))
+		}
+		for ; wants > 0 && d.Err() == nil; wants-- {
+			p.wants = append(p.wants, unwords(d.Blob(1<<16)))
 		}
 		s.pending = append(s.pending, p)
 	}
