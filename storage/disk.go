@@ -233,6 +233,14 @@ func (d *Disk) Quiet() bool {
 	return d.running == 0 && (d.queue.released == 0 || d.stopped != nil)
 }
 
+// Settled says whether all that may run has run, without an error. What is left
+// waits until it is released, or until something before it is.
+func (d *Disk) Settled() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running == 0 && d.stopped == nil && len(d.queue.ready) == 0
+}
+
 // Stopped is why the disk has stopped; false if it has not.
 func (d *Disk) Stopped() (Stop, bool) {
 	d.mu.Lock()

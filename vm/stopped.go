@@ -102,14 +102,15 @@ func (r *Replica) Resume() {
 }
 
 // retryDisks tries the disks that have stopped when it is time, and lets the
-// guest go on when all that they kept is done. A primary that yields leaves its
+// guest go on when what they kept is done. A change that waits until the backup
+// has read is none of it: the backup's read may wait for the guest. A primary that yields leaves its
 // disks alone: another may be writing them.
 func (r *Replica) retryDisks() {
 	due := r.now() >= r.stops.next
 	for i, d := range r.stops.of {
 		switch {
 		case d == nil:
-		case d.trying && r.disks[i].Idle():
+		case d.trying && r.disks[i].Settled():
 			r.stops.of[i] = nil
 			r.event(EventDiskResumed, "disk %d (%s) works again", i, r.cfg.Disks[i].Path)
 		case !d.trying && due && r.proto.State() != ft.Yielding && !r.proto.State().Final() && !r.out.off():

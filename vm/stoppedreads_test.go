@@ -1,0 +1,146 @@
+package vm
+
+import (
+	"context"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/sim"
+	"github.com/lockstep-vm/lockstep/storage"
+)
+
+// Errors of the host's where the backup reads the disk for itself.
+
+// bothWays is a way to a medium that a backup can read before it claims.
+type bothWays struct{ *way }
+
+func (bothWays) Follow() error { return nil }
+
+func (w bothWays) ReadAt(p []byte, off int64) error {
+	w.mu.Lock()
+	follows := w.number == (ft.Fence{})
+	w.mu.Unlock()
+	if !follows {
+		return w.way.ReadAt(p, off)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken != nil {
+		w.failed++
+		return w.broken
+	}
+	copy(p, w.blocks[off:])
+	return nil
+}
+
+func (w bothWays) Claim(ctx context.Context, number ft.Fence, waiting func(string)) error {
+	return w.way.Claim(ctx, number, waiting)
+}
+
+// pairThatReads is a protected pair on a medium that the backup reads.
+func (s *stage) pairThatReads(m *medium) (primary, backup *running, ways [2]*way) {
+	s.t.Helper()
+	s.reads = true
+	ways = [2]*way{{medium: m}, {medium: m}}
+	start := func(w *way, peer string) *running {
+		log := newEvents()
+		cfg := s.config(log)
+		w.put(&cfg)
+		cfg.Openers = storage.Openers{"way": func(string, bool) (storage.Backend, error) { return bothWays{w}, nil }}
+		begin := PowerOn
+		if cfg.Peer = peer; peer == "" {
+			cfg.Listen, begin = "127.0.0.1:0", Follow
+		}
+		r, err := begin(cfg)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return run(s.t, r, log)
+	}
+	backup = start(ways[1], "")
+	primary = start(ways[0], backup.Addr())
+	primary.log.await(s.t, EventProtected)
+	backup.log.await(s.t, EventProtected)
+	return primary, backup, ways
+}
+
+// count is how many events of a kind were told.
+func (e *events) count(kind EventKind) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ev := range e.list {
+		if ev.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// What a disk that has stopped keeps may wait for the backup's read, and that for
+// a completion that the guest has not had. So the guest goes on when what may run
+// has run.
+func TestFullDiskWhileWritesWaitForTheBackup(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	for n := range 20 {
+		primary.goesOn(t)
+		ways[0].breaks(unix.ENOSPC)
+		primary.until(t, "the disk stops", func() bool { return primary.log.count(EventDiskStopped) > n })
+		ways[0].breaks(nil)
+		primary.Resume()
+		primary.until(t, "the disk works again", func() bool { return primary.log.count(EventDiskResumed) > n })
+	}
+	primary.goesOn(t)
+	primary.cancel()
+	primary.wait(t, Ended)
+	backup.wait(t, Ended)
+	agree(t, primary, backup)
+	primary.unharmed(t)
+}
+
+// The backup's way to the disk may work: it goes on.
+func TestBackupThatReadsGoesOnWhenThePrimaryLosesItsDisk(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	primary.goesOn(t)
+	ways[0].breaks(unix.EIO)
+	primary.log.await(t, EventDiskStopped)
+	backup.log.await(t, EventLive)
+	primary.wait(t, Halted)
+	backup.goesOn(t)
+	backup.cancel()
+	backup.wait(t, Ended)
+	backup.unharmed(t)
+}
+
+// Neither way works: whoever of the two is to go on stands still until its own
+// works again, and its guest sees no error.
+func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	primary.goesOn(t)
+	ways[0].breaks(unix.EIO)
+	ways[1].breaks(unix.EIO)
+	primary.log.await(t, EventDiskStopped)
+	backup.until(t, "error of the backup's", func() bool { return ways[1].failures() > 0 })
+	ways[1].breaks(nil)
+	backup.Resume()
+	backup.log.await(t, EventLive)
+	primary.wait(t, Halted)
+	backup.goesOn(t)
+	backup.cancel()
+	backup.wait(t, Ended)
+	backup.unharmed(t)
+}
+
+// goesOn waits until outputs were released since.
+func (g *running) goesOn(t *testing.T) {
+	t.Helper()
+	before := g.Status().OutputDelay.Count
+	g.until(t, "outputs", func() bool { return g.Status().OutputDelay.Count >= before+20 })
+}
