@@ -32,6 +32,7 @@ func (p *proc) readState(e *end, s *stateOf) {
 		}
 		load()
 		p.r.StateLoaded()
+		p.beginOwn()
 		if p.w.broken(BreakR18UnarmedClaims) {
 			p.r.ArmSeen(p.r.Epoch())
 		}
@@ -56,7 +57,7 @@ func (p *proc) readEntries(e *end, m message) {
 		return
 	}
 	if p.keep(m.entries) {
-		e.send(message{kind: kindAck, ack: p.have})
+		e.send(p.ack(kindAck))
 	}
 	p.hook("received")
 }
@@ -79,6 +80,7 @@ func (p *proc) keep(entries []replay.Entry) bool {
 			continue // broken: acknowledged, never executed
 		}
 		p.received = append(p.received, en)
+		p.countOwn(en)
 		if arm, ok := en.Body.(replay.Arm); ok && !p.w.broken(BreakR18ArmOutOfOrder) {
 			p.post(func() { p.r.ArmSeen(ft.Epoch(arm.Epoch)); p.hook("armed") })
 		}
@@ -91,6 +93,7 @@ func (p *proc) replaySlice() {
 	if p.r.State() == ft.Joining || p.r.State().Final() {
 		return
 	}
+	p.look()
 	until := p.m.Icount() + machine.Icount(p.speed)
 	for len(p.received) > 0 {
 		en := p.received[0]
@@ -137,6 +140,11 @@ func (p *proc) apply(en replay.Entry) bool {
 		if disk && p.local != nil {
 			p.knowsFlushed(en.Pos)
 		}
+		if disk {
+			p.completedHere(ft.Request{ID: done.ID})
+		}
+	case replay.OwnDone:
+		return p.applyOwn(en, b)
 	case replay.Marker:
 		if m := p.m.Mark(); m != b.Mark {
 			p.diverged("entry %d: mark is %v, primary's %v", en.Seq, m, b.Mark)
@@ -162,6 +170,9 @@ func (p *proc) diverged(format string, args ...any) {
 // collectReplayed keeps the outputs that the primary may not have released.
 func (p *proc) collectReplayed() {
 	for _, o := range p.m.Outputs(nil) {
+		if p.shared != nil && o.Port.Kind == machine.PortDisk {
+			p.replayed(o)
+		}
 		if o.Held() {
 			p.remember(o)
 			p.unsent = append(p.unsent, o)
@@ -190,6 +201,9 @@ func (p *proc) goLive() {
 	again := p.unsent
 	again = slices.DeleteFunc(again, func(o machine.Output) bool { return o.Port.Kind == machine.PortDisk })
 	for _, o := range p.m.Pending(nil) {
+		if p.shared != nil && o.Port.Kind == machine.PortDisk {
+			continue
+		}
 		if o.Held() {
 			again = append(again, o)
 		} else {
@@ -199,6 +213,9 @@ func (p *proc) goLive() {
 	slices.SortFunc(again, func(a, b machine.Output) int { return cmp.Compare(a.Count, b.Count) })
 	for _, o := range again {
 		p.g.Hold(o)
+	}
+	if p.shared != nil {
+		p.reissue()
 	}
 	p.unsent = nil
 }

@@ -27,7 +27,7 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		BreakR19FenceLate:          {"the disk accepts", "reads from the disk"},
 		BreakR19OneNumber:          {"the disk accepts", "the switch accepts", "reads from the disk"},
 	}
-	for b := BreakNothing + 1; b < BreakLocalClaimKeepsCopies; b++ {
+	for b := BreakNothing + 1; b < BreakReadsNoWait; b++ {
 		t.Run(b.String(), func(t *testing.T) {
 			other := ""
 			for seed := uint64(1); seed <= 1500; seed++ {

@@ -25,6 +25,8 @@ type checker struct {
 	// promised is, for each sector, the newest write that was flushed before
 	// an output that has left.
 	promised [toySectors]uint64
+	// unreadable are reads of which the disk itself has told an error.
+	unreadable []uint64
 }
 
 // fail records the first violation.
@@ -113,6 +115,9 @@ func (c *checker) ending(p *proc) {
 	if !p.m.st.off || !p.off {
 		c.fail("%v records the run as ended and its guest is not off", p)
 	}
+	if s := p.shared; s != nil && !s.trouble && !s.idle() {
+		c.fail("%v records the run as ended and its disk is not idle", p)
+	}
 }
 
 // crashed decides whether the protocol can do without p. It must, if p was
@@ -152,6 +157,9 @@ func (c *checker) atEnd() {
 	for _, p := range c.w.procs {
 		if p.dead || p.r == nil || !p.r.Live() {
 			continue
+		}
+		if p.shared != nil {
+			c.waits(p)
 		}
 		if c.w.now-max(c.w.client.lastAt, c.w.began) > 400 {
 			s := &p.m.st

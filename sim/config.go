@@ -40,6 +40,37 @@ const (
 	BreakR19FenceLate
 	// BreakR19OneNumber: the winner carries the number of the old primary.
 	BreakR19OneNumber
+	// BreakReadsNoWait: a write does not wait until the backup has read. This and
+	// the following are of DESIGN section 7, reads by the backup.
+	BreakReadsNoWait
+	// BreakReadsToldOnce: on a new connection the backup does not say again how
+	// many reads it has done.
+	BreakReadsToldOnce
+	// BreakReadsEarlierPairing: reads that an earlier backup has done count.
+	BreakReadsEarlierPairing
+	// BreakReadsUnordered: the backup reads at once, whatever is under way.
+	BreakReadsUnordered
+	// BreakReadsOldState: it does not wait for the changes of its State.
+	BreakReadsOldState
+	// BreakReadsNotTriedAgain: it takes a read that has failed for done.
+	BreakReadsNotTriedAgain
+	// BreakReadsRepeated: at going live it reads again what it has read, after
+	// what was written since.
+	BreakReadsRepeated
+	// BreakReadsStray: it hands on what it has read although the log had an error.
+	BreakReadsStray
+	// BreakReadsFailedHolds: a write waits for a read that has failed at the
+	// primary.
+	BreakReadsFailedHolds
+	// BreakReadsNeverEnd: a primary that goes on alone still waits.
+	BreakReadsNeverEnd
+	// BreakReadsOffWaits: a guest that is off waits for reads that were never
+	// completed.
+	BreakReadsOffWaits
+	// BreakReadsStandStill: after an error of the disk the guest stands still
+	// until nothing is left to do, not even what waits for a read that the guest
+	// has not been told of.
+	BreakReadsStandStill
 	// BreakLocalClaimKeepsCopies: a claim does not take the loser's copy out of
 	// the run record. This and the following are of DESIGN section 7.
 	BreakLocalClaimKeepsCopies
@@ -92,6 +123,8 @@ var breakNames = [numBreaks]string{
 	"R16 claim taken back", "R17 resume with a winner", "R17 release at reconnect", "R18 arm before gate",
 	"R18 arm out of order", "R18 unarmed claims", "R19 no fence", "R19 no fence at the switch",
 	"R19 fence late", "R19 one number",
+	"reads: no wait", "reads: told once", "reads: of an earlier pairing", "reads: unordered", "reads: changes of the State", "reads: not tried again",
+	"reads: repeated", "reads: stray", "reads: failed", "reads: never end", "reads: off", "reads: stand still",
 	"claim keeps copies", "name before gate", "arm before sync", "stale power-on", "backup powers on unattended", "flush of one copy",
 	"no catch-up", "only the live copy's map", "only the other copy's map", "no full copy", "synchronised once",
 	"common point unflushed", "intent late", "common point of one", "common point without the pending", "no hold",
@@ -111,6 +144,8 @@ type Config struct {
 	// PowerCutAt is a step of the protocol at which, half of the times, both
 	// hosts lose their power.
 	PowerCutAt string
+	// ResetAt is a step at which, now and then, the connection breaks.
+	ResetAt string
 	// Trace, if not nil, is told everything that happens.
 	Trace func(line string)
 }

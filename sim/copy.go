@@ -16,6 +16,8 @@ const (
 	DisksLocal
 	// DisksLocalBoth: each host has a copy; a flush is done when both are.
 	DisksLocalBoth
+	// DisksReadByBackup: one disk with a fence, which the backup reads for itself.
+	DisksReadByBackup
 )
 
 // block is what a sector holds: which write put it there, and its value. Ids

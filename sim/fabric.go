@@ -165,6 +165,10 @@ type disk struct {
 	w       *World
 	fence   ft.Fence
 	sectors [toySectors][]byte
+	// Of one that the backup reads:
+	values [toySectors]uint64
+	full   bool
+	errors int // one read of a writer's in so many brings an error of the medium's
 }
 
 // submit carries out a request some time later; a write may be very late.

@@ -68,6 +68,11 @@ func (f *faults) hook(p *proc, name string) {
 		f.powerCut(p.host)
 		return
 	}
+	if f.w.cfg.ResetAt == name && p.conn != nil && f.rnd.OneIn(6) {
+		f.w.tracef("reset at step %q of %v", name, p)
+		p.conn.reset()
+		return
+	}
 	for _, x := range f.plan {
 		if x.hook && x.at == f.n {
 			f.w.tracef("fault at step %q of %v", name, p)
@@ -76,6 +81,9 @@ func (f *faults) hook(p *proc, name string) {
 		}
 	}
 }
+
+// sharedFaults are the kinds of faults where the backup reads a shared disk.
+var sharedFaults = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 10, 11, 12, 17, 17, 18}
 
 // powerCut is the end of both hosts.
 func (f *faults) powerCut(h *host) {
@@ -104,7 +112,11 @@ func (f *faults) strike(x fault, p *proc) {
 	if w.local() {
 		kinds = 17
 	}
-	switch f.rnd.Intn(kinds) {
+	kind := f.rnd.Intn(kinds)
+	if w.readByBackup() {
+		kind = sharedFaults[f.rnd.Intn(len(sharedFaults))]
+	}
+	switch kind {
 	case 0, 1:
 		name = "kill"
 	case 2:
@@ -129,6 +141,10 @@ func (f *faults) strike(x fault, p *proc) {
 		name = "power cut"
 	case 15, 16:
 		name = "bad copy"
+	case 17:
+		name = "bad way to the disk"
+	case 18:
+		name = "full disk"
 	}
 	f.done = append(f.done, fmt.Sprintf("%s %v in %s at %d for %d", name, p, p.stateName(), w.now, d))
 	w.tracef("fault: %s", f.done[len(f.done)-1])
@@ -182,6 +198,10 @@ func (f *faults) strike(x fault, p *proc) {
 		f.powerCut(h)
 	case "bad copy":
 		until(func(on bool) { h.copy.failing = on })
+	case "bad way to the disk":
+		until(func(on bool) { h.badDisk = on })
+	case "full disk":
+		until(func(on bool) { w.disk.full = on })
 	case "switch cut":
 		until(func(on bool) { h.cutSwitch = on })
 	}

@@ -38,7 +38,7 @@ type localOp struct {
 	data  block
 }
 
-func (w *World) local() bool { return w.cfg.Disks != DisksShared }
+func (w *World) local() bool { return w.cfg.Disks == DisksLocal || w.cfg.Disks == DisksLocalBoth }
 
 func (p *proc) openCopy() {
 	c := p.host.copy

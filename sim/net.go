@@ -11,7 +11,9 @@ type message struct {
 	kind     kind
 	entries  []replay.Entry
 	ack      replay.Seq // kindAck, and heartbeats of a backup
-	released uint64     // entries and heartbeats of a primary
+	reads    uint64     // that the backup has done,
+	executed machine.Icount
+	released uint64 // entries and heartbeats of a primary
 	state    *stateOf
 	answer   ft.Answer
 	hello    ft.Hello // in an answer: who answers, and what a backup has received
@@ -176,10 +178,12 @@ func (e *end) receive(m message) {
 	case kindEntries:
 		p.readEntries(e, m)
 	case kindAck:
+		p.peerRead(e, m)
 		p.readAck(e, m.ack)
 	case kindHeartbeat:
 		p.known = max(p.known, m.released)
 		if m.ack != 0 {
+			p.peerRead(e, m)
 			p.readAck(e, m.ack)
 		}
 	case kindState:

@@ -282,6 +282,7 @@ func (p *proc) obey(o ft.GateOrder, rd ft.Ready) {
 	switch o.Mode {
 	case ft.GateOpen:
 		p.w.check.opened(p)
+		p.endReads()
 		p.logging, p.log = false, nil
 		p.confirmUpTo(^replay.Seq(0))
 	case ft.GateClosed:
@@ -343,6 +344,10 @@ func (p *proc) fence(n ft.Fence) {
 			return true
 		}
 	}
+	if s := p.shared; s != nil && !s.halted {
+		s.halt(func() { p.fence(n) }) // reads that were begun are waited for
+		return
+	}
 	var try func()
 	try = func() {
 		if p.dead || raised {
@@ -363,7 +368,10 @@ func (p *proc) fence(n ft.Fence) {
 			w.after(w.delay(), func() {
 				if !raised {
 					raised = true
-					p.later(p.r.Fenced)
+					p.later(func() {
+						p.claimedDisk()
+						p.r.Fenced()
+					})
 				}
 			})
 		})

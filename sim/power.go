@@ -171,7 +171,9 @@ func (c *checker) seesItsDisk(p *proc) {
 	}
 }
 
-func (d Disks) String() string { return [...]string{"shared", "local", "local, flush both"}[d] }
+func (d Disks) String() string {
+	return [...]string{"shared", "local", "local, flush both", "read by the backup"}[d]
+}
 
 func (w *World) initLocal() {
 	if !w.local() {

@@ -13,7 +13,7 @@ import (
 // clock, inputs, digest, one flush (DESIGN section 9).
 func (p *proc) runSlice() {
 	p.slices++
-	if p.r.Running() && !p.g.Full() && (p.local == nil || !p.local.held) {
+	if p.r.Running() && !p.g.Full() && (p.local == nil || !p.local.held) && (p.shared == nil || p.mayRun()) {
 		until := p.m.Icount() + perSlice
 		for p.m.Icount() < until {
 			exit := p.m.Run(until)
@@ -48,6 +48,9 @@ func (p *proc) runSlice() {
 			p.append(replay.Horizon{})
 		}
 	}
+	if p.shared != nil {
+		p.w.check.alone(p)
+	}
 	if p.m.Corrupt() != 0 {
 		p.w.check.fail("%v reads from the disk what was not last written there", p)
 	}
@@ -57,7 +60,14 @@ func (p *proc) runSlice() {
 // collect takes the machine's outputs: held ones into the gate.
 func (p *proc) collect() {
 	for _, o := range p.m.Outputs(nil) {
+		shared := p.shared != nil && o.Port.Kind == machine.PortDisk
+		if shared {
+			p.collected(o)
+		}
 		if !o.Held() {
+			if shared {
+				continue
+			}
 			p.requests = append(p.requests, o)
 			p.wrote(o)
 			continue
@@ -122,10 +132,28 @@ func (p *proc) deliverInputs() {
 
 func (p *proc) deliver(in input) {
 	pos := p.m.Icount()
+	done, disk := in.in.(machine.DiskDone)
+	shared := disk && p.shared != nil && !p.m.st.off
+	if shared {
+		p.w.check.brings(p, done)
+	}
 	if err := p.m.Deliver(in.in); err != nil {
+		if shared {
+			p.w.check.fail("%v is given what does not fit: %v", p, err)
+		}
 		return // a completion that was logged before the failover, or the toy is off
 	}
-	if done, ok := in.in.(machine.DiskDone); ok && p.local != nil {
+	if shared {
+		body, awaited := p.logDone(done)
+		if p.logging {
+			p.append(body)
+		}
+		if p.logging && awaited {
+			p.append(replay.Marker{Mark: p.m.Mark()})
+		}
+		return
+	}
+	if disk && p.local != nil {
 		if done.Status != machine.DiskOK {
 			p.w.check.fail("%v tells its guest that a disk of two copies has failed", p)
 		}
@@ -228,6 +256,10 @@ func (p *proc) release() bool {
 		case machine.PortNIC:
 			p.w.sw.fromGuest(p, n, o.Bytes)
 		case machine.PortDisk:
+			if p.shared != nil {
+				p.letGo(o)
+				break
+			}
 			p.writes++
 			p.w.disk.submit(p, n, o)
 		case machine.PortPower:
@@ -254,7 +286,7 @@ func (p *proc) diskDone(o machine.Output, done machine.DiskDone) {
 
 // powerOff lets the power-off take effect once all earlier writes are done.
 func (p *proc) powerOff() {
-	if p.off && p.writes == 0 && (p.local == nil || p.local.busy() == 0) {
+	if p.off && p.writes == 0 && (p.local == nil || p.local.busy() == 0) && (p.shared == nil || p.disksIdle()) {
 		p.post(p.r.PowerOffReleased)
 	}
 }
@@ -277,6 +309,7 @@ func (p *proc) sendState(s ft.Seed, point ft.Point, blocks int) bool {
 	}
 	p.sealed = false
 	p.logging, p.log, p.sent = true, nil, p.seq
+	p.beginReads()
 	var b bytes.Buffer
 	if err := p.m.Save(&b); err != nil {
 		panic("BUG: sim: " + err.Error())
@@ -295,6 +328,9 @@ func (p *proc) resume(rs ft.Resume) {
 	if !p.live {
 		if p.local != nil {
 			p.local.again()
+		}
+		if p.shared != nil && p.conn != nil && p.r.State() != ft.Joining {
+			p.conn.send(p.ack(kindAck))
 		}
 		return
 	}

@@ -66,6 +66,9 @@ type proc struct {
 	made    []written   // of the machine, in this run
 	flushed []flushedAt // what it knew to be flushed, and since when
 
+	// With a shared disk that the backup reads.
+	shared *sharing
+
 	// Taken back to, when R16 is broken on purpose.
 	saved    *ft.Replica
 	savedGen uint64
@@ -101,6 +104,9 @@ func (w *World) newProc(h *host) *proc {
 	if w.local() {
 		p.openCopy()
 	}
+	if w.readByBackup() {
+		p.share()
+	}
 	w.after(w.rnd.Intn(slice), p.loop)
 	w.after(w.rnd.Intn(tick), p.tickLoop)
 	return p
@@ -122,6 +128,9 @@ func (w *World) startPrimary(h *host) {
 	p := w.newProc(h)
 	if w.local() {
 		p.m.boot(w.base, uint64(w.run.Ordinal)<<32|1)
+	}
+	if p.shared != nil {
+		p.shared.writer = true
 	}
 	w.arbiter.testAndSet(ft.Cell{Run: w.run}, p.id, ft.Copies{})
 	p.r = ft.NewPrimary(p.config())
@@ -207,10 +216,10 @@ func (p *proc) heartbeat() {
 	}
 	m := message{kind: kindHeartbeat, released: p.g.Released()}
 	if !p.live {
-		m.ack = p.have
 		if p.sealed {
 			return
 		}
+		m = p.ack(kindHeartbeat)
 	}
 	p.conn.send(m)
 }
@@ -230,6 +239,10 @@ func (p *proc) step() {
 	}
 	if p.act(); p.dead || p.r == nil {
 		return
+	}
+	if p.shared != nil && p.live {
+		p.retryDisk()
+		p.powerOff()
 	}
 	if p.r.Live() && p.live {
 		p.runSlice()

@@ -36,6 +36,9 @@ type World struct {
 	idle     int               // looks of the operator at a VM without a process
 	refusals int               // power-ons that the rules refused
 	partial  int               // synchronisations of a part of the disk
+
+	// With reads by the backup.
+	ownReads, waited int
 }
 
 // host is one of the two hosts. Cuts are one way each.
@@ -44,6 +47,8 @@ type host struct {
 	n    int
 	proc *proc // at most one process of the VM at a time
 	copy *localCopy
+	// badDisk: its way to the shared disk is broken.
+	badDisk bool
 	// down: the host itself is dead; nobody answers.
 	down bool
 	// cutTo: what this host sends to the other one is lost.
@@ -71,6 +76,8 @@ type Result struct {
 	Runs      int // power-ons; more than one only with local disks
 	Refused   int // power-ons that the rules refused
 	Partial   int // synchronisations of a part
+	OwnReads  int // by backups,
+	Waited    int // and changes that waited for one
 	Faults    []string
 }
 
@@ -81,6 +88,19 @@ func Run(cfg Config) Result {
 	w.program = ToyConfig{Seed: w.rnd.Uint64()}
 	if w.rnd.OneIn(8) {
 		w.program.PowerOffAfter = uint64(w.rnd.Between(5, 60))
+	}
+	if w.readByBackup() {
+		w.program.Racing = true
+		w.disk.errors = 60
+		if w.rnd.OneIn(3) {
+			w.disk.errors = w.rnd.Between(4, 20)
+		}
+		if w.rnd.OneIn(2) {
+			w.program.DiskUntil = machine.VTime(vtimeUnit * w.rnd.Between(200, 2400))
+		}
+		if w.rnd.OneIn(6) {
+			w.program.PowerOffAfter = uint64(w.rnd.Between(5, 60))
+		}
 	}
 	w.arbiter.init(w)
 	w.sw.w, w.disk.w, w.check.w = w, w, w
@@ -110,7 +130,7 @@ func Run(cfg Config) Result {
 	}
 	w.check.atEnd()
 	r := Result{Seed: cfg.Seed, Violation: w.check.violation, Served: w.client.answered, Failovers: w.check.failovers,
-		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Runs: w.runs, Refused: w.refusals, Partial: w.partial, Faults: w.faults.done}
+		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Runs: w.runs, Refused: w.refusals, Partial: w.partial, OwnReads: w.ownReads, Waited: w.waited, Faults: w.faults.done}
 	for _, p := range w.procs {
 		if p.r != nil {
 			r.Epoch = max(r.Epoch, p.r.Epoch())
@@ -149,11 +169,12 @@ func (w *World) hostTime() machine.VTime { return machine.VTime(w.now * vtimeUni
 func (w *World) heal() {
 	w.faults.over = true
 	w.tracef("heal")
-	w.arbiter.down = false
+	w.arbiter.down, w.disk.full = false, false
 	for _, h := range w.hosts {
 		if h.copy != nil {
 			h.copy.failing = false
 		}
+		h.badDisk = false
 		h.cutTo, h.cutArbiter, h.cutSwitch, h.cutAll, h.down = false, false, false, false, false
 		if h.proc != nil && h.proc.r != nil {
 			h.proc.r.OwnLink(true)

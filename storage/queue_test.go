@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/sim"
 )
 
 var disk0 = machine.Port{Kind: machine.PortDisk}
@@ -112,18 +113,8 @@ func TestReleaseOfWhatIsNotHeld(t *testing.T) {
 	}
 }
 
-// after is the rule of the queue as it is told, for the model below.
-func after(earlier, r machine.Output) bool {
-	changes := func(o machine.Output) bool { return o.Op != machine.DiskRead && o.Op != machine.DiskFlush }
-	if r.Op == machine.DiskFlush || earlier.Op == machine.DiskFlush {
-		return r.Op == machine.DiskFlush && changes(earlier)
-	}
-	n := func(o machine.Output) uint64 { return uint64(len(o.Bytes)+int(o.Length))/512 + o.Sectors }
-	return (changes(earlier) || changes(r)) && earlier.Sector < r.Sector+n(r) && r.Sector < earlier.Sector+n(earlier)
-}
-
 // Whatever is asked, released and done in whatever order: exactly that may run
-// which the rules let run.
+// which the rules let run. They are those of the simulator's disk.
 func TestQueueAgainstTheRules(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -165,7 +156,7 @@ func TestQueueAgainstTheRules(t *testing.T) {
 			}
 			var want []uint64
 			for i, e := range model {
-				blocked := slices.ContainsFunc(model[:i], func(earlier *entry) bool { return after(earlier.Output, e.Output) })
+				blocked := slices.ContainsFunc(model[:i], func(earlier *entry) bool { return sim.After(earlier.Output, e.Output) })
 				if e.released && !e.running && !blocked {
 					want = append(want, e.ID)
 					e.running = true
