@@ -12,9 +12,10 @@ import (
 
 // readState takes the whole State in.
 func (p *proc) readState(e *end, s *stateOf) {
-	if p.sealed || p.live {
+	if p.sealed || p.live || p.hasState {
 		return
 	}
+	p.hasState = true
 	p.have, p.done, p.known = s.seq, s.seq, s.released
 	load := func() {
 		if err := p.m.Load(bytes.NewReader(s.snapshot)); err != nil {
@@ -65,7 +66,7 @@ func (p *proc) readEntries(e *end, m message) {
 // keep appends what is new to the received log; false means that nothing may be
 // acknowledged.
 func (p *proc) keep(entries []replay.Entry) bool {
-	if p.sealed {
+	if p.sealed || !p.hasState {
 		return false
 	}
 	for _, en := range entries {

@@ -99,6 +99,12 @@ func (e *end) send(m message) {
 	w.after(m.arrives-w.now, q.pump)
 }
 
+// sendState sends a State, which is large: what follows it waits.
+func (e *end) sendState(s *stateOf) {
+	e.send(message{kind: kindState, state: s})
+	e.peer.in.last += e.p.w.rnd.Between(0, 60)
+}
+
 // pump delivers what has arrived, unless the way is cut: TCP sends again when
 // it heals.
 func (q *pipe) pump() {

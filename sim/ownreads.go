@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"slices"
-
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/replay"
@@ -59,15 +57,16 @@ func (p *proc) look() {
 
 func (p *proc) beginRead(reads []machine.Output) {
 	for _, o := range reads {
-		if !slices.ContainsFunc(p.shared.waits, func(r *queued) bool { return r.ID == o.ID }) {
-			p.shared.submit(o)
-		}
+		p.shared.submit(o)
 	}
 }
 
 // replayed takes a request of the replayed machine.
 func (p *proc) replayed(o machine.Output) {
-	if s := p.shared; s.own.Made(o) || p.w.broken(BreakReadsUnordered) && o.Op == machine.DiskRead {
+	if p.w.broken(BreakReadsUnordered) && changes(o) {
+		return
+	}
+	if p.shared.own.Made(o) {
 		p.beginRead([]machine.Output{o})
 	}
 }

@@ -314,9 +314,11 @@ func (p *proc) sendState(s ft.Seed, point ft.Point, blocks int) bool {
 	if err := p.m.Save(&b); err != nil {
 		panic("BUG: sim: " + err.Error())
 	}
-	e.send(message{kind: kindState, state: &stateOf{snapshot: b.Bytes(), point: point, blocks: blocks, made: slices.Clip(p.made), flushed: slices.Clip(p.flushed), seq: p.seq, released: p.g.Released(), history: p.hist[:len(p.hist):len(p.hist)]}})
-	// A State is large: what follows it waits.
-	e.peer.in.last += w.rnd.Between(0, 60)
+	state := &stateOf{snapshot: b.Bytes(), point: point, blocks: blocks, made: slices.Clip(p.made), flushed: slices.Clip(p.flushed), seq: p.seq, released: p.g.Released(), history: p.hist[:len(p.hist):len(p.hist)]}
+	if p.state = nil; p.local == nil {
+		p.state = state
+	}
+	e.sendState(state)
 	if p.hook("seed") {
 		return true
 	}
@@ -345,6 +347,10 @@ func (p *proc) resume(rs ft.Resume) {
 	p.confirmUpTo(rs.Received)
 	// A Hello may be older than the last acknowledgement on the old connection.
 	p.sent = max(rs.Received, p.seq-replay.Seq(len(p.log)))
+	if q := p.peer; p.state != nil && !q.hasState { // as it says in its Hello
+		p.sent = p.state.seq
+		p.conn.sendState(p.state)
+	}
 	if p.r.State() == ft.Seeding {
 		p.r.Seeded(rs.Gen) // who resumes has the State
 	}

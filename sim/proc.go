@@ -42,6 +42,7 @@ type proc struct {
 	log      []replay.Entry // not acknowledged yet
 	seq      replay.Seq     // last appended
 	sent     replay.Seq
+	state    *stateOf // of this pairing; nil with local disks
 	inputs   []input
 	confirms []confirm
 	requests []machine.Output // made during the slice, not held
@@ -52,6 +53,7 @@ type proc struct {
 
 	// As backup.
 	sealed   bool
+	hasState bool
 	received []replay.Entry // not executed yet
 	have     replay.Seq
 	done     replay.Seq

@@ -32,7 +32,7 @@ func (t *Toy) racing(op machine.DiskOp, sector, value uint64) machine.Output {
 	s := &t.st
 	o := machine.Output{Pos: s.pos, Port: machine.Port{Kind: machine.PortDisk}, Op: op, ID: s.nextID, Local: t.cfg.LocalDisk, Sector: sector}
 	s.nextID++
-	n := min(1+value>>40%toyLongest, toySectors-sector)
+	n := min(1+value>>20%toyLongest, toySectors-sector)
 	switch op {
 	case machine.DiskRead:
 		o.Length = uint32(n) * 512
