@@ -71,6 +71,7 @@ type toyState struct {
 	writeID [toySectors]uint64 // of the request that wrote it
 	flushID [toySectors]uint64 // writeID at the last flush
 	corrupt uint64
+	failed  uint64
 
 	conOut     uint64
 	conTail    []byte
@@ -126,6 +127,9 @@ func (t *Toy) Served() uint64 { return t.st.served }
 // Corrupt is how many times a read brought something else than the last write
 // to its sector. A racing read may also bring what was written later.
 func (t *Toy) Corrupt() uint64 { return t.st.corrupt }
+
+// Failed is how many disk requests were completed with an error.
+func (t *Toy) Failed() uint64 { return t.st.failed }
 
 // RxRoom says how many frames or console bytes the toy takes now.
 func (t *Toy) RxRoom(p machine.Port) int {
@@ -428,6 +432,7 @@ func (t *Toy) complete(in machine.DiskDone) bool {
 	}
 	s.pending = append(s.pending[:i], s.pending[i+1:]...)
 	if in.Status != machine.DiskOK {
+		s.failed++
 		s.reg[1] = mix(s.reg[1] + uint64(in.Status))
 		return true
 	}

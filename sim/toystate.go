@@ -69,6 +69,7 @@ func (t *Toy) encode(e *snapshot.Encoder) {
 		e.U64(s.flushID[i])
 	}
 	e.U64(s.corrupt)
+	e.U64(s.failed)
 	e.U64(s.conOut)
 	e.Blob(s.conTail)
 	e.U64(s.conSession)
@@ -128,7 +129,7 @@ func (t *Toy) decode(d *snapshot.Decoder) (toyState, error) {
 	for i := range s.writeID {
 		s.writeID[i], s.flushID[i] = d.U64(), d.U64()
 	}
-	s.corrupt = d.U64()
+	s.corrupt, s.failed = d.U64(), d.U64()
 	s.conOut, s.conTail = d.U64(), d.Blob(machine.ConsoleTailSize)
 	s.conSession, s.conTaken = d.U64(), d.U64()
 	if s.clock.I0 > s.pos {

@@ -85,8 +85,8 @@ func child(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	o, err := r.Run(ctx)
-	if toy, ok := r.m.(*sim.Toy); ok && toy.Corrupt() > 0 {
-		tell(Event{Kind: "corrupt", Text: fmt.Sprint(toy.Corrupt())})
+	if toy, ok := r.m.(*sim.Toy); ok && toy.Corrupt()+toy.Failed() > 0 {
+		tell(Event{Kind: "corrupt", Text: fmt.Sprintf("%d reads, %d errors", toy.Corrupt(), toy.Failed())})
 	}
 	fmt.Fprintln(os.Stderr, o, err)
 	return int(o)

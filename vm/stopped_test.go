@@ -145,6 +145,9 @@ func (g *running) unharmed(t *testing.T) {
 	if n := g.m.(*sim.Toy).Corrupt(); n > 0 {
 		t.Errorf("the guest read something else than it wrote, %d times", n)
 	}
+	if n := g.m.(*sim.Toy).Failed(); n > 0 {
+		t.Errorf("the guest saw %d errors", n)
+	}
 }
 
 // An error of the host is never the guest's: it stands still, and goes on where
