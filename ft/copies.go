@@ -25,6 +25,14 @@ func PairGeneration(r Run, e Epoch) Generation { return Generation{r, PrimaryFen
 // WinnerGeneration is the generation of the one copy that claim e names.
 func WinnerGeneration(r Run, e Epoch) Generation { return Generation{r, WinnerFence(r, e).Number} }
 
+// Pairing is the generation of the pairing that a live copy of generation g is
+// part of, or that of the next one. A copy that is as new and was never named has
+// been prepared for it, and that pairing was cut off.
+func (g Generation) Pairing() Generation {
+	g.Number += g.Number % 2
+	return g
+}
+
 // Less orders generations.
 func (g Generation) Less(h Generation) bool {
 	if g.Run.Ordinal != h.Run.Ordinal {

@@ -69,7 +69,7 @@ func (s *Status) mayFeed(target Status) error {
 		return fmt.Errorf("%w: both are copy %s: an image was copied with its sidecar; remove the sidecar of the backup's, and the image too", ErrMismatch, s.Copy)
 	case s.Sectors != target.Sectors:
 		return fmt.Errorf("%w: the source has %d sectors, the target %d: remove the backup's image and its sidecar, and it is made anew", ErrMismatch, s.Sectors, target.Sectors)
-	case s.Gen.Less(target.Gen):
+	case s.Gen.Pairing().Less(target.Gen):
 		return fmt.Errorf("%w: the target's generation %s is later than the source's %s: the source is not the live VM's copy", ErrClaimed, target.Gen, s.Gen)
 	}
 	return nil
