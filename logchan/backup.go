@@ -369,7 +369,7 @@ func (b *Backup) piece(c *conn, body []byte) error {
 			return err
 		}
 		b.have, b.last, b.incoming = true, b.state.Base, nil
-		b.link.ep.post(Event{Kind: StateReady, Epoch: b.link.epoch, Gen: c.gen})
+		b.link.post(Event{Kind: StateReady, Epoch: b.link.epoch, Gen: c.gen})
 		b.acknowledge(c, 0)
 	default:
 		err = errShort

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/replay"
 )
@@ -405,4 +406,29 @@ func BenchmarkAckRoundTrip(b *testing.B) {
 	q := p.Stats().Trip
 	b.ReportMetric(float64(q.P50.Nanoseconds()), "p50-ns")
 	b.ReportMetric(float64(q.P99.Nanoseconds()), "p99-ns")
+}
+
+// The pairing after one that was sealed may have the same epoch and the same
+// numbers of connections: what is still in the queue must not be taken for its.
+func TestEventsOfASealedPairingAreOver(t *testing.T) {
+	x := connect(t, config(1), config(2), "")
+	before := await(t, x.pe, Connected)
+	if before.Over() {
+		t.Error("over before the seal")
+	}
+	x.p.Seal()
+	if !before.Over() {
+		t.Error("not over after the seal")
+	}
+	p, err := x.pe.OpenPrimary(Pairing{Run: ft.Run{Ordinal: 1}, Epoch: before.Epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Seal()
+	if !before.Over() {
+		t.Error("not over when the next pairing is open")
+	}
+	if after := await(t, x.be, Connected); after.Over() {
+		t.Error("over at the side that has not sealed")
+	}
 }

@@ -85,7 +85,7 @@ func (b *Backup) account(c *conn, body []byte) error {
 		return errShort
 	}
 	b.answered, b.parts = true, nil
-	b.link.ep.post(ev)
+	b.link.post(ev)
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (p *Primary) inquiry(c *conn, body []byte) error {
 	if again || seq == 0 {
 		return errors.New("logchan: the peer inquires again")
 	}
-	p.link.ep.post(Event{Kind: Inquired, Epoch: p.link.epoch, Gen: c.gen, Seq: seq})
+	p.link.post(Event{Kind: Inquired, Epoch: p.link.epoch, Gen: c.gen, Seq: seq})
 	return nil
 }
 

@@ -165,7 +165,7 @@ func (l *link) establish(c *conn, h Hello, answer bool) *Refusal {
 		ours.Gen = c.gen
 		c.send(replay.FrameHello, appendHello(nil, ours))
 	}
-	l.ep.post(Event{Kind: Connected, Epoch: l.epoch, Gen: c.gen, Peer: h})
+	l.post(Event{Kind: Connected, Epoch: l.epoch, Gen: c.gen, Peer: h})
 	l.end.welcome(c)
 	l.ep.wg.Go(func() { c.write(l.end.beat) })
 	l.ep.wg.Go(func() { l.read(c) })
@@ -210,7 +210,7 @@ func (l *link) handle(c *conn, t replay.FrameType, body []byte) error {
 	if l.cur == c && !l.sealed {
 		l.ended = true
 		l.cur = nil
-		l.ep.post(Event{Kind: PeerBye, Epoch: l.epoch, Gen: c.gen, Bye: ByeCode(body[0])})
+		l.post(Event{Kind: PeerBye, Epoch: l.epoch, Gen: c.gen, Bye: ByeCode(body[0])})
 	}
 	return io.EOF
 }
@@ -224,10 +224,16 @@ func (l *link) lost(c *conn, err error) {
 	l.mu.Lock()
 	if l.cur == c {
 		l.cur = nil
-		l.ep.post(Event{Kind: Closed, Epoch: l.epoch, Gen: c.gen, Err: err})
+		l.post(Event{Kind: Closed, Epoch: l.epoch, Gen: c.gen, Err: err})
 	}
 	l.mu.Unlock()
 	l.poke()
+}
+
+// post queues an event of this pairing.
+func (l *link) post(ev Event) {
+	ev.of = l
+	l.ep.post(ev)
 }
 
 func (l *link) poke() {
@@ -361,7 +367,7 @@ func (l *link) wantDial(now time.Time) (addr string, due, good bool) {
 
 func (l *link) dialFailed(err error) {
 	var refusal *Refusal
-	ev := Event{Kind: DialFailed, Err: err, Refused: errors.Is(err, syscall.ECONNREFUSED)}
+	ev := Event{Kind: DialFailed, of: l, Err: err, Refused: errors.Is(err, syscall.ECONNREFUSED)}
 	if errors.As(err, &refusal) {
 		ev.Code, ev.Refused = refusal.Code, refusal.Code.Gone()
 	}

@@ -93,6 +93,20 @@ type Event struct {
 	Err     error // Closed, DialFailed, PeerRefused: the reason in words
 	Seq     replay.Seq
 	Account *machine.Account
+
+	of *link // nil for PeerRefused
+}
+
+// Over says whether this side has sealed the pairing that the event is of. Such
+// an event was queued before, and what it tells of is gone: the next pairing may
+// have the same epoch and the same numbers of connections.
+func (e Event) Over() bool {
+	if e.of == nil {
+		return false
+	}
+	e.of.mu.Lock()
+	defer e.of.mu.Unlock()
+	return e.of.sealed
 }
 
 // Ack is an acknowledgement as the primary sees it.

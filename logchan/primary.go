@@ -219,7 +219,7 @@ func (p *Primary) welcome(c *conn) {
 func (p *Primary) stateArrived(c *conn) {
 	if !p.stateDone {
 		p.stateDone = true
-		p.link.ep.post(Event{Kind: StateSent, Epoch: p.link.epoch, Gen: c.gen})
+		p.link.post(Event{Kind: StateSent, Epoch: p.link.epoch, Gen: c.gen})
 	}
 }
 

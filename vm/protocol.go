@@ -92,6 +92,9 @@ func (r *Replica) watchChannel() {
 }
 
 func (r *Replica) channelEvent(e logchan.Event) {
+	if e.Over() {
+		return
+	}
 	if r.follow.inquiry != nil {
 		r.answerEvent(e)
 		return
@@ -183,6 +186,14 @@ func (r *Replica) obey() {
 			return
 		}
 		r.perform(rd)
+	}
+}
+
+// obeyCommand does what a command has led to before the next one is looked at:
+// that one may be an event of a pairing that is over by now.
+func (r *Replica) obeyCommand() {
+	if r.proto != nil && r.follow.inquiry == nil {
+		r.obey()
 	}
 }
 

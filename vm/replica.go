@@ -278,6 +278,7 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 	for {
 		for _, f := range r.box.takeCommands() {
 			f()
+			r.obeyCommand()
 		}
 		r.protocol()
 		if r.stopped {
