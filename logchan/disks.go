@@ -16,7 +16,7 @@ import (
 // With local disks the two replicas speak of their copies (DESIGN section 7): in
 // messages while one copy is brought up to date with the other, and in notes of
 // what is flushed. Both belong to one connection. There they come whole and in
-// order, and what was lost with it is not sent again: its owner begins anew.
+// order, and what was lost with it is not sent again: its owner goes on with another.
 
 // Kinds of Disk frames.
 const (
@@ -112,6 +112,10 @@ func decodeNote(from Role, body []byte) (DiskNote, error) {
 	}
 	return n, nil
 }
+
+// ErrLost is what a DiskConn answers whose connection is lost or replaced, or
+// whose pairing is sealed. What follows on another connection is not in it.
+var ErrLost = errors.New("logchan: the connection of the re-synchronisation is lost")
 
 // disksOut is what waits for the socket.
 type disksOut struct {
@@ -239,14 +243,14 @@ func (l *link) sync(gen uint64, disk uint8) (*DiskConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cur == nil || l.cur.gen != gen || l.sealed {
-		return nil, errGone
+		return nil, ErrLost
 	}
 	return &DiskConn{c: l.cur, disk: disk}, nil
 }
 
 // DiskConn carries the messages of one disk's re-synchronisation on one
-// connection, whole and in order. Every call fails once that connection is lost,
-// replaced or sealed. One goroutine may send and another receive. Who gives up
+// connection, whole and in order. Every call fails with ErrLost once that
+// connection is lost, replaced or sealed. One goroutine may send and another receive. Who gives up
 // receiving before the peer has said all drops the connection: the channel's
 // reader waits for the receiver.
 type DiskConn struct {
@@ -260,29 +264,32 @@ func (d *DiskConn) Send(ctx context.Context, message []byte) error {
 		return fmt.Errorf("logchan: a message of %d bytes; at most %d are possible", len(message), MaxDiskMessage)
 	}
 	if ended(d.c.done) {
-		return errGone
+		return d.lost()
 	}
 	select {
 	case d.c.disks.messages <- append([]byte{diskMessage, d.disk}, message...):
 		d.c.flush()
 		return nil
 	case <-d.c.done:
-		return d.c.reason(errGone)
+		return d.lost()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
+// lost is ErrLost and why the connection ended.
+func (d *DiskConn) lost() error { return fmt.Errorf("%w: %w", ErrLost, d.c.reason(errGone)) }
+
 // Receive waits for the next message.
 func (d *DiskConn) Receive(ctx context.Context) ([]byte, error) {
 	if ended(d.c.done) {
-		return nil, errGone
+		return nil, d.lost()
 	}
 	select {
 	case m := <-d.c.syncs.of(d.disk):
 		return m, nil
 	case <-d.c.done:
-		return nil, d.c.reason(errGone)
+		return nil, d.lost()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

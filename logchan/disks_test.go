@@ -3,6 +3,7 @@ package logchan
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -138,8 +139,8 @@ func (l *link) curStalled() bool {
 	return l.cur != nil && l.cur.stalled.Load()
 }
 
-// "gapless (a lost connection before "synced" ends the attempt)": nothing of an
-// old connection shows on a new one, and who waits on the old one is told.
+// Nothing of an old connection shows on a new one, and who waits on the old one
+// is told.
 func TestDiskMessagesEndWithTheirConnection(t *testing.T) {
 	x := connect(t, config(1), config(2), "")
 	gen := connected(t, x)
@@ -154,20 +155,20 @@ func TestDiskMessagesEndWithTheirConnection(t *testing.T) {
 		waiting <- err
 	}()
 	x.p.Drop()
-	if err := <-waiting; err == nil || ctx.Err() != nil {
+	if err := <-waiting; !errors.Is(err, ErrLost) {
 		t.Fatalf("who waits on a lost connection is told %v", err)
 	}
 	again := await(t, x.be, Connected).Gen
 	for d, end := range map[*DiskConn]string{p: "primary", b: "backup"} {
-		if err := d.Send(ctx, []byte("late")); err == nil {
-			t.Errorf("%s: sent on a connection that is gone", end)
+		if err := d.Send(ctx, []byte("late")); !errors.Is(err, ErrLost) {
+			t.Errorf("%s: sending on a connection that is gone: %v", end, err)
 		}
-		if m, err := d.Receive(ctx); err == nil {
-			t.Errorf("%s: received %q on a connection that is gone", end, m)
+		if m, err := d.Receive(ctx); !errors.Is(err, ErrLost) {
+			t.Errorf("%s: received %q, %v on a connection that is gone", end, m, err)
 		}
 	}
-	if _, err := x.b.Sync(gen, 0); err == nil {
-		t.Error("a connection that is gone is opened")
+	if _, err := x.b.Sync(gen, 0); !errors.Is(err, ErrLost) {
+		t.Errorf("a connection that is gone is opened: %v", err)
 	}
 	await(t, x.pe, Connected)
 	p, b = x.both(t, again, 0)

@@ -4,6 +4,7 @@
 package vm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,6 +83,9 @@ type Config struct {
 	digestEvery machine.Icount
 	// wrapCopy puts tests between a local disk and its copy.
 	wrapCopy func(storage.Backend) storage.Backend
+	// paceSync is called before n bytes of a re-synchronisation are sent. It may be
+	// nil; tests have one.
+	paceSync func(ctx context.Context, n int) error
 	// retryEvery is the time between two attempts of a disk that has stopped;
 	// tests have another one.
 	retryEvery time.Duration

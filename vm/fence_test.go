@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,27 +38,6 @@ func (s *stage) startStore() *process {
 	p := s.start("store")
 	p.log.await(s.t, "serving")
 	return p
-}
-
-// awaitText waits until an event has the text.
-func (e *events) awaitText(t *testing.T, text string) {
-	t.Helper()
-	late := time.AfterFunc(patience, func() { e.cond.Broadcast() })
-	defer late.Stop()
-	end := time.Now().Add(patience)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for {
-		for _, ev := range e.list {
-			if strings.Contains(ev.Text, text) {
-				return
-			}
-		}
-		if time.Now().After(end) {
-			t.Fatalf("nothing said %q among %v", text, e.list)
-		}
-		e.cond.Wait()
-	}
 }
 
 func (s *stage) contents() []byte {

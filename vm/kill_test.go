@@ -126,6 +126,7 @@ func (s *stage) start(args ...string) *process {
 			}
 		}
 		_ = p.Wait()
+		p.log.end()
 	}()
 	s.t.Cleanup(func() {
 		_ = p.Process.Kill()

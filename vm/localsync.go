@@ -17,12 +17,15 @@ import (
 //	             | hashes, blocks                | End                 ^ Prepared           ^
 //	backup    Run of all targets --------------- fsync, marked --------+-- State loaded --- synced
 //
-// It belongs to one connection: what fails ends the pairing before it is armed.
+// When the connection is lost it goes on where it was on the next one, until the
+// State is taken: that belongs to the point at which the copies are alike. What
+// else fails ends the pairing before it is armed.
 
 // localSync is the re-synchronisation that begins a pairing.
 type localSync struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	conns  chan uint64 // the newest connection, until it is taken
 
 	still     bool             // primary: the guest stands still for the last blocks and the State,
 	since     int64            // from this host time on
@@ -44,13 +47,14 @@ type SyncStatus struct {
 	Sent  int64  `json:"sent"`          // that differed
 }
 
-// beginSync makes a re-synchronisation the one that is under way, and runs f
-// beside the owner once the one before has let go of the images.
-func (l *localDisks) beginSync(r *Replica, f func(ctx context.Context, s *localSync) error, failed func(error)) {
+// beginSync makes a re-synchronisation on connection gen the one that is under
+// way, and runs f beside the owner once the one before has let go of the images.
+func (l *localDisks) beginSync(r *Replica, gen uint64, f func(ctx context.Context, s *localSync) error, failed func(error)) {
 	l.endSync()
 	before := l.last
 	ctx, cancel := context.WithCancel(r.ctx)
-	s := &localSync{cancel: cancel, done: make(chan struct{})}
+	s := &localSync{cancel: cancel, done: make(chan struct{}), conns: make(chan uint64, 1)}
+	s.conns <- gen
 	l.sync, l.last = s, s
 	l.tasks.Go(func() {
 		defer close(s.done)
@@ -76,6 +80,35 @@ func (l *localDisks) endSync() {
 	}
 }
 
+// resumeSync has what is under way go on with another connection.
+func (l *localDisks) resumeSync(gen uint64) {
+	if l == nil || l.sync == nil {
+		return
+	}
+	select {
+	case <-l.sync.conns: // nobody has taken the one before
+	default:
+	}
+	l.sync.conns <- gen
+}
+
+// onConnections calls f with one connection after the other until it fails of
+// something else than their loss, or does not fail.
+func (s *localSync) onConnections(ctx context.Context, f func(gen uint64) error) error {
+	for {
+		select {
+		case gen := <-s.conns:
+			err := f(gen)
+			var broken *local.Error
+			if !errors.Is(err, logchan.ErrLost) || errors.As(err, &broken) {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // each runs f for every copy side by side and is all their errors.
 func (l *localDisks) each(f func(i int, c *local.Copy) error) error {
 	var wg sync.WaitGroup
@@ -91,10 +124,11 @@ func (l *localDisks) each(f func(i int, c *local.Copy) error) error {
 
 // feed begins a pairing whose backup has a copy of its own.
 func (r *Replica) feed(seed ft.Seed) {
+	p := r.primary
 	r.local.catchUp = 0
 	r.event(EventNote, "comparing the backup's copy of the disks with this one")
-	r.local.beginSync(r, func(ctx context.Context, s *localSync) error {
-		return r.copyTo(ctx, s, r.primary, seed)
+	r.local.beginSync(r, seed.Gen, func(ctx context.Context, s *localSync) error {
+		return r.copyTo(ctx, s, p, seed)
 	}, func(err error) {
 		r.local.endSync()
 		r.event(EventNote, "the backup's copy was not brought up to date: %v", err)
@@ -114,30 +148,29 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 			}
 		}
 	}()
-	if err := l.each(func(i int, c *local.Copy) error {
-		src, err := c.NewSource(local.SourceOptions{})
-		if err != nil {
-			return err
+	if err := l.each(func(i int, c *local.Copy) (err error) {
+		if sources[i], err = c.NewSource(local.SourceOptions{Pace: r.cfg.paceSync}); err == nil {
+			s.watch(sources[i])
 		}
-		sources[i] = src
-		s.watch(src)
-		conn, err := p.Sync(seed.Gen, uint8(i))
-		if err != nil {
-			return err
-		}
-		// One that does not converge is held for longer.
-		if err := src.Run(ctx, conn); !errors.Is(err, local.ErrNotConverging) {
-			return err
-		}
-		return nil
+		return err
 	}); err != nil {
 		return err
 	}
-	if err := r.ask(ctx, func() { s.still, s.since = true, r.now() }); err != nil {
-		return err
-	}
-	if err := l.each(func(i int, _ *local.Copy) error {
-		return sources[i].Hold(ctx, ft.PairGeneration(r.run, seed.Epoch))
+	if err := s.onConnections(ctx, func(gen uint64) error {
+		if err := l.each(func(i int, _ *local.Copy) error {
+			conn, err := p.Sync(gen, uint8(i))
+			if err != nil {
+				return err
+			}
+			// One that does not converge is held for longer.
+			if err := sources[i].Run(ctx, conn); !errors.Is(err, local.ErrNotConverging) {
+				return err
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		return r.hold(ctx, s, sources, ft.PairGeneration(r.run, seed.Epoch))
 	}); err != nil {
 		return err
 	}
@@ -148,12 +181,7 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 	}); err != nil {
 		return err
 	}
-	for _, src := range sources {
-		if src != nil {
-			src.Release()
-		}
-	}
-	r.box.do(func() { s.still = false })
+	r.release(s, sources)
 	if err := l.each(func(i int, _ *local.Copy) error { return sources[i].Commit(ctx) }); err != nil {
 		return err
 	}
@@ -162,6 +190,36 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 		r.reportSynced()
 	})
 	return nil
+}
+
+// hold makes the guest stand still, at a point that all its disks have in common
+// with the backup's; after an error it goes on.
+func (r *Replica) hold(ctx context.Context, s *localSync, sources []*local.Source, gen ft.Generation) error {
+	if err := r.ask(ctx, func() { s.still, s.since = true, r.now() }); err != nil {
+		return err
+	}
+	held := make([]*local.Source, len(sources))
+	err := r.local.each(func(i int, _ *local.Copy) error {
+		err := sources[i].Hold(ctx, gen)
+		if err == nil {
+			held[i] = sources[i]
+		}
+		return err
+	})
+	if err != nil {
+		r.release(s, held)
+	}
+	return err
+}
+
+// release lets the guest and its writes go on.
+func (r *Replica) release(s *localSync, held []*local.Source) {
+	for _, src := range held {
+		if src != nil {
+			src.Release()
+		}
+	}
+	r.box.do(func() { s.still = false })
 }
 
 // ask has the owner do f between two slices and waits until it has.
@@ -199,7 +257,7 @@ func (r *Replica) receive(gen uint64) {
 	if l == nil {
 		return
 	}
-	l.beginSync(r, func(ctx context.Context, s *localSync) error {
+	l.beginSync(r, gen, func(ctx context.Context, s *localSync) error {
 		targets := make([]*local.Target, len(l.copies))
 		conns := make([]*logchan.DiskConn, len(l.copies))
 		defer func() {
@@ -209,14 +267,18 @@ func (r *Replica) receive(gen uint64) {
 				}
 			}
 		}()
-		if err := l.each(func(i int, c *local.Copy) (err error) {
-			if targets[i], err = c.NewTarget(); err != nil {
-				return err
-			}
-			if conns[i], err = b.Sync(gen, uint8(i)); err != nil {
-				return err
-			}
-			return targets[i].Run(ctx, conns[i])
+		if err := s.onConnections(ctx, func(gen uint64) error {
+			return l.each(func(i int, c *local.Copy) (err error) {
+				if targets[i] == nil || targets[i].Prepared() { // with others that are not
+					if targets[i], err = again(c, targets[i]); err != nil {
+						return err
+					}
+				}
+				if conns[i], err = b.Sync(gen, uint8(i)); err != nil {
+					return err
+				}
+				return targets[i].Run(ctx, conns[i])
+			})
 		}); err != nil {
 			return err
 		}
@@ -226,9 +288,17 @@ func (r *Replica) receive(gen uint64) {
 				r.load()
 			}
 		})
-		// Without it the point counts all the same: this copy is prepared for it.
-		_ = l.each(func(i int, _ *local.Copy) error { return targets[i].Run(ctx, conns[i]) })
-		return nil
+		err := l.each(func(i int, _ *local.Copy) error { return targets[i].Run(ctx, conns[i]) })
+		if err == nil {
+			return nil
+		}
+		// With the State here the point counts all the same: this copy is prepared
+		// for it. Without, who sends it may not know that, and have given up.
+		whole := false
+		if e := r.ask(ctx, func() { whole = s.state }); e != nil || whole {
+			return e
+		}
+		return err
 	}, func(err error) {
 		var broken *local.Error
 		if errors.As(err, &broken) {
@@ -239,6 +309,14 @@ func (r *Replica) receive(gen uint64) {
 		r.event(EventNote, "this copy was not brought up to date: %v", err)
 		r.proto.Refused(r.proto.Peer())
 	})
+}
+
+// again is a target that takes its copy's contents from the start.
+func again(c *local.Copy, before *local.Target) (*local.Target, error) {
+	if before != nil {
+		before.Close()
+	}
+	return c.NewTarget()
 }
 
 // stateReady says whether the State can be loaded: the copy that belongs to it

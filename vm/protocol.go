@@ -157,6 +157,7 @@ func (r *Replica) connected(e logchan.Event) {
 		r.joined(e)
 	default:
 		r.proto.Connected(e.Gen, e.Peer.Received)
+		r.local.resumeSync(e.Gen)
 		r.tellSynced()
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -91,6 +92,7 @@ type events struct {
 	mu   sync.Mutex
 	cond *sync.Cond
 	list []Event
+	over bool // the replica has ended: there is nothing more to come
 }
 
 func newEvents() *events {
@@ -110,20 +112,31 @@ func (e *events) add(ev Event) {
 func (e *events) has(kind EventKind) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.hasLocked(kind)
+	return slices.ContainsFunc(e.list, func(ev Event) bool { return ev.Kind == kind })
 }
 
-func (e *events) hasLocked(kind EventKind) bool {
-	for _, ev := range e.list {
-		if ev.Kind == kind {
-			return true
-		}
-	}
-	return false
+// end says that nothing more will be told.
+func (e *events) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	e.cond.Broadcast()
 }
 
 // await waits until an event of the kind was told.
 func (e *events) await(t *testing.T, kind EventKind) {
+	t.Helper()
+	e.awaitEvent(t, string(kind), func(ev Event) bool { return ev.Kind == kind })
+}
+
+// awaitText waits until an event has the text.
+func (e *events) awaitText(t *testing.T, text string) {
+	t.Helper()
+	e.awaitEvent(t, text, func(ev Event) bool { return strings.Contains(ev.Text, text) })
+}
+
+// awaitEvent fails as soon as the replica has ended without such an event.
+func (e *events) awaitEvent(t *testing.T, what string, is func(Event) bool) {
 	t.Helper()
 	late := time.AfterFunc(patience, func() {
 		e.mu.Lock()
@@ -134,9 +147,12 @@ func (e *events) await(t *testing.T, kind EventKind) {
 	end := time.Now().Add(patience)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for !e.hasLocked(kind) {
+	for !slices.ContainsFunc(e.list, is) {
+		if e.over {
+			t.Fatalf("ended, and had not told %q: %v", what, e.list)
+		}
 		if time.Now().After(end) {
-			t.Fatalf("no %q among %v", kind, e.list)
+			t.Fatalf("no %q among %v", what, e.list)
 		}
 		e.cond.Wait()
 	}
@@ -158,6 +174,7 @@ func run(t *testing.T, r *Replica, log *events) *running {
 	go func() {
 		defer close(g.done)
 		g.got, g.err = r.Run(ctx)
+		log.end()
 	}()
 	t.Cleanup(func() {
 		cancel()

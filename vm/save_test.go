@@ -78,6 +78,14 @@ func (g *running) work(t *testing.T, n uint64) {
 func (g *running) until(t *testing.T, what string, come func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !come(); time.Sleep(time.Millisecond) {
+		select {
+		case <-g.done:
+			if !come() {
+				t.Fatalf("ended without %s: %v (%v); told %v", what, g.got, g.err, g.log.list)
+			}
+			return
+		default:
+		}
 		if time.Now().After(end) {
 			t.Fatalf("no %s; told %v", what, g.log.list)
 		}

@@ -1,0 +1,177 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+)
+
+// resumeRegions are so many that a re-synchronisation that begins anew cannot be
+// taken for one that goes on.
+const resumeRegions = 32
+
+// newResumeStage has hosts a and b with larger images; a's is of no use to a
+// compressor.
+func newResumeStage(t *testing.T) *stage {
+	t.Helper()
+	s := newLocalStage(t)
+	b := make([]byte, resumeRegions<<20)
+	chacha := rand.NewChaCha8([32]byte{7})
+	for _, host := range []string{"b", "a"} {
+		_, _ = chacha.Read(b) // never fails
+		if err := os.WriteFile(s.on(host).disk(), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blank(t, s.on("a").disk())
+	return s
+}
+
+func (s *stage) resumeConfig(host string, log *events) Config {
+	cfg := s.on(host).config(log)
+	cfg.Machine.Disks[0].Sectors = resumeRegions << 11
+	return cfg
+}
+
+// sameImages says whether both hosts have the same disk, but for what the guest
+// may have written in its last moments.
+func (s *stage) sameImages() bool {
+	s.t.Helper()
+	return bytes.Equal(readImage(s.t, s.on("a").disk())[16*512:], readImage(s.t, s.on("b").disk())[16*512:])
+}
+
+// endsAlike has a pair compare digests, stop and be alike.
+func (s *stage) endsAlike(primary, backup *running) {
+	s.t.Helper()
+	backup.until(s.t, "digests", func() bool { return backup.Status().Digests.Compared > 0 })
+	primary.cancel()
+	primary.wait(s.t, Ended)
+	backup.wait(s.t, Ended)
+	agree(s.t, primary, backup)
+	if !s.sameImages() {
+		s.t.Error("the copies differ")
+	}
+}
+
+// docs/storage.md: "the connection is lost in a re-synchronisation: it goes on
+// where it was, as long as neither process ended".
+func TestResynchronisationGoesOnAfterALostConnection(t *testing.T) {
+	s := newResumeStage(t)
+	log := newEvents()
+	cfg := s.resumeConfig("b", log)
+	cfg.Listen = "127.0.0.1:0"
+	r, err := Follow(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := run(t, r, log)
+	log = newEvents()
+	cfg = s.resumeConfig("a", log)
+	cfg.Peer = backup.Addr()
+	drop := func() {
+		dropped := make(chan struct{})
+		r.box.do(func() {
+			r.primary.Drop()
+			close(dropped)
+		})
+		<-dropped
+	}
+	// Contents are sent in messages that do not compress; questions are small.
+	// The connection is lost when a quarter is left.
+	contents, questions := 0, 0
+	cfg.paceSync = func(_ context.Context, n int) error {
+		switch before := contents < resumeRegions<<20*3/4; {
+		case n > 4096:
+			if contents += n; before && contents >= resumeRegions<<20*3/4 {
+				drop()
+			}
+		case !before:
+			questions++
+		}
+		return nil
+	}
+	if r, err = PowerOn(cfg); err != nil {
+		t.Fatal(err)
+	}
+	primary := run(t, r, log)
+	backup.log.await(t, EventProtected)
+	primary.log.await(t, EventProtected)
+	if primary.log.says("was not brought up to date") {
+		t.Errorf("an attempt was given up: %v", primary.log.list)
+	}
+	if questions == 0 || questions >= resumeRegions {
+		t.Errorf("%d questions after the loss, for %d of %d regions: it did not go on where it was", questions, resumeRegions/4, resumeRegions)
+	}
+	s.endsAlike(primary, backup)
+}
+
+// The State belongs to the point at which the copies are alike: a connection that
+// is lost between the two ends the attempt. The next one compares again what
+// either copy wrote since they were last alike, and nothing else.
+func TestResynchronisationThatIsCutAtItsEndBeginsAnew(t *testing.T) {
+	s := newLocalStage(t)
+	follow := func(listen string) *running {
+		log := newEvents()
+		cfg := s.on("b").config(log)
+		cfg.Listen = listen
+		r, err := Follow(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run(t, r, log)
+	}
+	first := follow("127.0.0.1:0")
+	pair := func(peer *running, see func(*Replica, Event)) *running {
+		log := newEvents()
+		cfg := s.on("a").config(log)
+		cfg.Peer = peer.Addr()
+		var r *Replica
+		cfg.OnEvent = func(e Event) {
+			see(r, e)
+			log.add(e)
+		}
+		r, err := PowerOn(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run(t, r, log)
+	}
+	primary := pair(first, func(*Replica, Event) {})
+	primary.log.await(t, EventProtected)
+	s.endsAlike(primary, first)
+
+	blank(t, s.on("a").disk())
+	second := follow("127.0.0.1:0")
+	cut := false
+	primary = pair(second, func(r *Replica, e Event) {
+		if !cut && strings.Contains(e.Text, "of state to the backup") {
+			cut = true
+			r.primary.Drop() // on the goroutine that owns it
+		}
+	})
+	primary.log.awaitText(t, "was not brought up to date")
+	// Who has the State already leaves; else it is there for the next attempt.
+	third := second
+	primary.until(t, "end of the attempt", func() bool {
+		select {
+		case <-second.done:
+			third = nil
+			return true
+		default:
+			return primary.log.has(EventProtected)
+		}
+	})
+	if third == nil {
+		second.wait(t, Gone)
+		third = follow(second.Addr())
+	}
+	primary.log.await(t, EventProtected)
+	third.log.await(t, EventProtected)
+	if !primary.log.says("of 1 MB (what either copy wrote since they were alike)") || primary.log.says("all blocks") {
+		t.Errorf("told %v", primary.log.list)
+	}
+	s.endsAlike(primary, third)
+}
