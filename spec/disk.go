@@ -2,9 +2,11 @@ package spec
 
 import (
 	"errors"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -92,7 +94,12 @@ func (d *document) disk(n *yaml.Node) Disk {
 }
 
 func (d *document) diskPath(n *yaml.Node, disk *Disk) {
-	if disk.Path = d.text(n, "path"); disk.Path == "" || disk.IsURL() {
+	disk.Path = d.text(n, "path")
+	switch {
+	case disk.Path == "":
+		return
+	case disk.IsURL():
+		disk.Path = d.localSocket(disk.Path)
 		return
 	}
 	disk.Path = d.path(disk.Path)
@@ -101,6 +108,22 @@ func (d *document) diskPath(n *yaml.Node, disk *Disk) {
 	} else if err != nil {
 		d.wrong(n, "disk: %v", err)
 	}
+}
+
+// localSocket takes the socket of a URL, like any other path, from the directory
+// of the spec. What is wrong with the URL is said by who opens it.
+func (d *document) localSocket(target string) string {
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "nbd+unix" {
+		return target
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || len(query) != 1 || len(query["socket"]) != 1 {
+		return target
+	}
+	socket := url.QueryEscape(d.path(query.Get("socket")))
+	u.RawQuery = "socket=" + strings.ReplaceAll(socket, "%2F", "/")
+	return u.String()
 }
 
 // choice is one of two words; the first if it is another one.

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,40 @@ func TestArbiterOfDriver(t *testing.T) {
 		v, msg := load(t, dir, "name: web\nkernel: Image\narbiter: "+written+"\n")
 		if msg != "" || v.Arbiter != want {
 			t.Errorf("%s: %q, %s", written, v.Arbiter, msg)
+		}
+	}
+}
+
+// The socket in a disk's URL is from the directory of the spec, like any path.
+func TestDiskURLs(t *testing.T) {
+	dir := workDir(t)
+	for written, want := range map[string]string{
+		"nbd+unix:///disk0?socket=run/a+b.sock":    "nbd+unix:///disk0?socket=" + dir + "/run/a+b.sock",
+		"nbd+unix:///a%20b?socket=s%25.sock":       "nbd+unix:///a%20b?socket=" + dir + "/s%25.sock",
+		"nbd+unix:///disk0?socket=/run/s.sock":     "nbd+unix:///disk0?socket=/run/s.sock",
+		"nbd+unix:///disk0?socket=/run/a%2Bb.sock": "nbd+unix:///disk0?socket=/run/a%2Bb.sock",
+		"nbd://10.0.0.3/disk0":                     "nbd://10.0.0.3/disk0",
+		// Refused, with the reason, by who opens them.
+		"nbd+unix:///disk0":                       "nbd+unix:///disk0",
+		"nbd+unix:///disk0?socket=":               "nbd+unix:///disk0?socket=",
+		"nbd+unix:///disk0?socket=a&socket=b":     "nbd+unix:///disk0?socket=a&socket=b",
+		"nbd+unix:///disk0?socket=a&password=b":   "nbd+unix:///disk0?socket=a&password=b",
+		"nbd://10.0.0.3/disk0?socket=run/s.sock":  "nbd://10.0.0.3/disk0?socket=run/s.sock",
+		"nbd+unix://host/disk0?socket=run/s.sock": "nbd+unix://host/disk0?socket=" + dir + "/run/s.sock",
+	} {
+		v, msg := load(t, dir, "name: web\nkernel: Image\ndisks: [{path: '"+written+"'}]\n")
+		if msg != "" {
+			t.Errorf("%s: %s", written, msg)
+			continue
+		}
+		got, err := url.Parse(v.Disks[0].Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What it says, however it is escaped.
+		wanted, _ := url.Parse(want)
+		if got.Query().Encode() != wanted.Query().Encode() || got.Host != wanted.Host || got.EscapedPath() != wanted.EscapedPath() || got.Scheme != wanted.Scheme {
+			t.Errorf("%s: %s, want %s", written, v.Disks[0].Path, want)
 		}
 	}
 }
