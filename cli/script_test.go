@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
@@ -39,9 +40,11 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM ARGS...  runs a program, which must end with that code
 //	forge LOG FILE              copies a log, its digests altered
 //	elf FILE KIND               makes a program for the bare machine; see elf_test.go
-//	kernel FILE off|panic|few|count|long  makes the kernel of a bare-metal guest
+//	kernel FILE off|panic|few|count|long|disk  makes the kernel of a bare-metal guest
 //	port NAME                   puts an unused TCP port of loopback into a variable
 //	until FILE TEXT             waits until a file has a text
+//	again N FILE TEXT PROGRAM ARGS...  runs a program N times, each time until a file has a text once more
+//	unlimit FILE                lets the process whose id a file has write files of any size
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -53,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "forge": forge, "kernel": kernel, "port": port, "until": until, "elf": elf,
+			"exits": exits, "forge": forge, "kernel": kernel, "port": port, "until": until, "again": again, "unlimit": unlimit, "elf": elf,
 		},
 	})
 }
@@ -80,7 +83,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // kernel writes a guest that says a word on its console and goes off.
 func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: kernel FILE off|panic|few|count|long")
+		ts.Fatalf("usage: kernel FILE off|panic|few|count|long|disk")
 	}
 	const base, header, uart, syscon = 0x8020_0000, 64, 0x1000_0000, 0x10_0000
 	p := asm.New(base + header)
@@ -105,6 +108,12 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 		p.ADDI(asm.T2, asm.T2, -1)
 		p.BNE(asm.T2, asm.Zero, "again")
 		say("counted\n")
+	case "disk":
+		say("writing\n")
+		writeSector(p, 100<<20/512)
+		p.BNE(asm.T2, asm.Zero, "failed")
+		say("written\n")
+		p.Label("failed")
 	default:
 		ts.Fatalf("unknown guest %q", args[1])
 	}
@@ -122,6 +131,46 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), append(image, p.Bytes()...), 0o600))
 }
 
+// writeSector has a guest write a sector of its only disk, and wait until that is
+// done; t2 is 0 if it is.
+func writeSector(p *asm.Program, sector int64) {
+	const disk, ring, avail, used, request, status = 0x1000_3000, 0x8070_0000, 0x400, 0x800, 0xc00, 0xc10
+	store := func(at, value int64) {
+		p.LI(asm.T0, at)
+		p.LI(asm.T1, value)
+		p.SW(asm.T1, 0, asm.T0)
+	}
+	for n, d := range [][3]int64{ // address, length, flags and the next one
+		{ring + request, 16, 1 | 1<<16},
+		{ring, 512, 1 | 2<<16},
+		{ring + status, 1, 2},
+	} {
+		at := ring + int64(n)*16
+		store(at, d[0])
+		store(at+4, 0)
+		store(at+8, d[1])
+		store(at+12, d[2])
+	}
+	store(ring+request, 1) // a write
+	store(ring+request+8, sector)
+	store(ring+avail, 1<<16) // one chain is available: the first
+	for _, w := range [][2]int64{
+		{0x70, 0}, {0x70, 1}, {0x70, 3},
+		{0x24, 1}, {0x20, 1}, {0x24, 0}, {0x20, 0}, // VIRTIO_F_VERSION_1 alone
+		{0x70, 11}, {0x30, 0}, {0x38, 4},
+		{0x80, ring}, {0x84, 0}, {0x90, ring + avail}, {0x94, 0}, {0xa0, ring + used}, {0xa4, 0},
+		{0x44, 1}, {0x70, 15}, {0x50, 0},
+	} {
+		store(disk+w[0], w[1])
+	}
+	p.LI(asm.T0, ring+used)
+	p.Label("pending")
+	p.LHU(asm.T1, 2, asm.T0)
+	p.BEQZ(asm.T1, "pending")
+	p.LI(asm.T0, ring+status)
+	p.LBU(asm.T2, 0, asm.T0)
+}
+
 func port(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: port NAME")
@@ -137,11 +186,48 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: until FILE TEXT")
 	}
+	appears(ts, args[0], args[1], 1)
+}
+
+// appears waits until a file has a text n times.
+func appears(ts *testscript.TestScript, name, text string, n int) {
 	for range 3000 {
-		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
+		if b, err := os.ReadFile(ts.MkAbs(name)); err == nil && strings.Count(string(b), text) >= n {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	ts.Fatalf("%s never has %q", args[0], args[1])
+	ts.Fatalf("%s has %q less than %d times:\n%s", name, text, n, ts.ReadFile(name))
+}
+
+// again gives up after a minute, in which what happens anyway every few seconds
+// has not happened as often.
+func again(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: again N FILE TEXT PROGRAM ARGS...")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	end := time.Now().Add(time.Minute)
+	for i := range n {
+		before := strings.Count(ts.ReadFile(args[1]), args[2])
+		ts.Check(ts.Exec(args[3], args[4:]...))
+		appears(ts, args[1], args[2], before+1)
+		if time.Now().After(end) {
+			ts.Fatalf("%q only %d times: it comes as if nobody had asked for it", args[2], i+1)
+		}
+	}
+}
+
+// unlimit raises the soft limit of RLIMIT_FSIZE.
+func unlimit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unlimit FILE")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	var limit unix.Rlimit
+	ts.Check(unix.Prlimit(pid, unix.RLIMIT_FSIZE, nil, &limit))
+	limit.Cur = limit.Max
+	ts.Check(unix.Prlimit(pid, unix.RLIMIT_FSIZE, &limit, nil))
 }
