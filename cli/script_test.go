@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM ARGS...  runs a program, which must end with that code
 //	forge LOG FILE              copies a log, its digests altered
 //	elf FILE KIND               makes a program for the bare machine; see elf_test.go
-//	kernel FILE off|panic|few|count|long|disk  makes the kernel of a bare-metal guest
+//	kernel FILE off|panic|few|count|key|disk|diskkey  makes the kernel of a bare-metal guest
 //	port NAME                   puts an unused TCP port of loopback into a variable
 //	until FILE TEXT             waits until a file has a text
 //	again N FILE TEXT PROGRAM ARGS...  runs a program N times, each time until a file has a text once more
@@ -83,7 +83,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 // kernel writes a guest that says a word on its console and goes off.
 func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: kernel FILE off|panic|few|count|long|disk")
+		ts.Fatalf("usage: kernel FILE off|panic|few|count|key|disk|diskkey")
 	}
 	const base, header, uart, syscon = 0x8020_0000, 64, 0x1000_0000, 0x10_0000
 	p := asm.New(base + header)
@@ -101,17 +101,28 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 		say("Kernel panic - not syncing: alas\n")
 		p.Label("halt")
 		p.J("halt")
-	case "few", "count", "long": // for a while
+	case "few", "count": // for a while
 		say("counting\n")
-		p.LI(asm.T2, map[string]int64{"few": 300_000, "count": 10_000_000, "long": 150_000_000}[args[1]])
+		p.LI(asm.T2, map[string]int64{"few": 300_000, "count": 10_000_000}[args[1]])
 		p.Label("again")
 		p.ADDI(asm.T2, asm.T2, -1)
 		p.BNE(asm.T2, asm.Zero, "again")
 		say("counted\n")
+	case "key": // until one is pressed
+		say("counting\n")
+		awaitKey(p, uart)
+		say("counted\n")
 	case "disk":
 		say("writing\n")
-		writeSector(p, 100<<20/512)
-		p.BNE(asm.T2, asm.Zero, "failed")
+		writeSector(p, 100<<20/512, "failed")
+		say("written\n")
+		p.Label("failed")
+	case "diskkey":
+		say("writing\n")
+		writeSector(p, 1, "failed")
+		say("waiting\n")
+		awaitKey(p, uart)
+		writeSector(p, 2, "failed")
 		say("written\n")
 		p.Label("failed")
 	default:
@@ -131,9 +142,19 @@ func kernel(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), append(image, p.Bytes()...), 0o600))
 }
 
+// awaitKey has a guest compute until something is typed.
+func awaitKey(p *asm.Program, uart int64) {
+	p.LI(asm.T0, uart)
+	p.Label("nothing typed")
+	p.LBU(asm.T1, 5, asm.T0)
+	p.ANDI(asm.T1, asm.T1, 1)
+	p.BEQZ(asm.T1, "nothing typed")
+	p.LBU(asm.T1, 0, asm.T0)
+}
+
 // writeSector has a guest write a sector of its only disk, and wait until that is
-// done; t2 is 0 if it is.
-func writeSector(p *asm.Program, sector int64) {
+// done. It makes the disk ready each time.
+func writeSector(p *asm.Program, sector int64, failed string) {
 	const disk, ring, avail, used, request, status = 0x1000_3000, 0x8070_0000, 0x400, 0x800, 0xc00, 0xc10
 	store := func(at, value int64) {
 		p.LI(asm.T0, at)
@@ -153,6 +174,7 @@ func writeSector(p *asm.Program, sector int64) {
 	}
 	store(ring+request, 1) // a write
 	store(ring+request+8, sector)
+	store(ring+used, 0)
 	store(ring+avail, 1<<16) // one chain is available: the first
 	for _, w := range [][2]int64{
 		{0x70, 0}, {0x70, 1}, {0x70, 3},
@@ -164,11 +186,13 @@ func writeSector(p *asm.Program, sector int64) {
 		store(disk+w[0], w[1])
 	}
 	p.LI(asm.T0, ring+used)
-	p.Label("pending")
+	pending := fmt.Sprintf("pending %d", sector)
+	p.Label(pending)
 	p.LHU(asm.T1, 2, asm.T0)
-	p.BEQZ(asm.T1, "pending")
+	p.BEQZ(asm.T1, pending)
 	p.LI(asm.T0, ring+status)
-	p.LBU(asm.T2, 0, asm.T0)
+	p.LBU(asm.T1, 0, asm.T0)
+	p.BNE(asm.T1, asm.Zero, failed)
 }
 
 func port(ts *testscript.TestScript, neg bool, args []string) {
