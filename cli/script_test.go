@@ -20,19 +20,30 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/lockstep-vm/lockstep/arbiter/etcd"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
 var update = flag.Bool("update", false, "write the expected output in the scripts anew")
 
-// TestMain lets scripts run lockstep as a process of its own: this test binary,
-// under that name.
+// TestMain lets scripts run lockstep and the driver of etcd as processes of their
+// own: this test binary, under those names.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"lockstep": func() {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		os.Exit(Main(ctx, Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:]))
-	}})
+	process := func(run func(context.Context) int) func() {
+		return func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			os.Exit(run(ctx))
+		}
+	}
+	testscript.Main(m, map[string]func(){
+		"lockstep": process(func(ctx context.Context) int {
+			return Main(ctx, Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:])
+		}),
+		"lockstep-etcd": process(func(ctx context.Context) int {
+			return etcd.Main(ctx, etcd.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, os.Args[1:])
+		}),
+	})
 }
 
 // The scripts of testdata/script. Beyond testscript's own commands they have:

@@ -145,6 +145,15 @@ func (l *localDisks) close(first int) error {
 	return err
 }
 
+// outrun tells what to do on a host that was not quick enough to power the VM on.
+// Its copy of the disks may be marked with a run that is not the VM's.
+func (l *localDisks) outrun(err error) error {
+	if l == nil || !errors.Is(err, arbiter.ErrTaken) && !errors.Is(err, arbiter.ErrNotEnded) {
+		return err
+	}
+	return fmt.Errorf("%w. This host's copy of the disks has the contents that it had; if the VM runs on the other host, run `lockstep backup` here, and it is brought up to date", err)
+}
+
 // is says whether a disk is a local one.
 func (l *localDisks) is(disk uint8) bool {
 	return l != nil && int(disk) < len(l.copies) && l.copies[disk] != nil

@@ -217,7 +217,7 @@ func (r *Replica) powerOn() error {
 		}
 		run, err := r.arb.BeginRun(p)
 		if err != nil {
-			return err
+			return r.local.outrun(err)
 		}
 		c := ft.Claim{Cell: ft.Cell{VM: r.cfg.Name, Run: run}, By: r.self}
 		if p.Mark != nil {
@@ -228,7 +228,7 @@ func (r *Replica) powerOn() error {
 			return err
 		}
 		if owner != r.self {
-			return arbiter.ErrTaken
+			return r.local.outrun(arbiter.ErrTaken)
 		}
 		r.run = run
 	} else {

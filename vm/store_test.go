@@ -83,3 +83,22 @@ func claim(t *testing.T, target, vm string) {
 		t.Fatal(err)
 	}
 }
+
+// Nothing of a store on another host is used unless that is allowed.
+func TestStoreOnAnotherHostIsRefused(t *testing.T) {
+	s := newStage(t)
+	for what, change := range map[string]func(*Config){
+		"disk nbd://192.0.2.1/disk0":    func(c *Config) { c.Disks[0].Path = "nbd://192.0.2.1/disk0" },
+		"arbiter store:192.0.2.1:10809": func(c *Config) { c.Arbiter = "store:192.0.2.1:10809" },
+	} {
+		cfg := s.config(newEvents())
+		change(&cfg)
+		r, err := PowerOn(cfg)
+		if err == nil {
+			r.close()
+		}
+		if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "is not a loopback address") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
