@@ -218,9 +218,7 @@ func TestPowerOnFromTheBackupsCopyIsAnOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := run(t, r, newEvents())
-	for g.Status().OutputDelay.Count < 50 {
-		time.Sleep(time.Millisecond)
-	}
+	g.works(t, 50)
 	g.cancel()
 	g.wait(t, Ended)
 	if why := s.refused("a"); !strings.Contains(why, "stale") {
@@ -264,10 +262,7 @@ func TestFailedCopyIsDropped(t *testing.T) {
 			fails.Store(true)
 			lost.wait(t, Halted)
 			left.log.await(t, EventLive)
-			before := left.Status().OutputDelay.Count
-			for left.Status().OutputDelay.Count < before+50 {
-				time.Sleep(time.Millisecond)
-			}
+			left.works(t, 50)
 			left.cancel()
 			left.wait(t, Ended)
 			hosts := map[string]string{"primary": "a", "backup": "b"}
@@ -298,10 +293,7 @@ func TestOnlyCopyWaitsForItsHost(t *testing.T) {
 	g.log.await(t, EventDiskStopped)
 	fails.Store(false)
 	g.log.await(t, EventDiskResumed)
-	before := g.Status().OutputDelay.Count
-	for g.Status().OutputDelay.Count < before+50 {
-		time.Sleep(time.Millisecond)
-	}
+	g.works(t, 50)
 	g.cancel()
 	g.wait(t, Ended)
 	if st := s.copyOn("a"); st.State != local.Clean {
@@ -337,34 +329,21 @@ func TestFlushOfBothCopies(t *testing.T) {
 	}
 	defer release()
 	primary, backup := s.localPair(nil, func(b storage.Backend) storage.Backend { return slow{b, gate, held} })
-	for held.Load() < 21 {
-		time.Sleep(time.Millisecond)
-	}
+	backup.until(t, "flushes of the backup's copy", func() bool { return held.Load() >= 21 })
 	// The backup's flush does not come back: the primary has done its own, and
 	// the guest waits.
-	waits := func() (n int) {
-		got := make(chan int)
-		primary.box.do(func() { got <- len(primary.local.asked) })
-		return <-got
-	}
-	for waits() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(50 * time.Millisecond)
-	if waits() == 0 {
+	waits := func() bool { return primary.asks(func() bool { return len(primary.local.asked) > 0 }) }
+	primary.until(t, "flush that waits for the backup's copy", waits)
+	primary.later()
+	if !waits() {
 		t.Error("a flush was completed that the backup has not done")
 	}
 	// An idle owner sleeps until something comes that it awaits.
-	awaits := make(chan bool)
-	primary.box.do(func() { awaits <- primary.awaitsAcks() })
-	if !<-awaits {
+	if !primary.asks(primary.awaitsAcks) {
 		t.Error("the backup's word would be taken at the next tick only")
 	}
 	release()
-	before := primary.Status().OutputDelay.Count
-	for primary.Status().OutputDelay.Count < before+500 {
-		time.Sleep(time.Millisecond)
-	}
+	primary.works(t, 500)
 	primary.cancel()
 	primary.wait(t, Ended)
 	backup.wait(t, Ended)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lockstep-vm/lockstep/storage"
 )
@@ -77,8 +76,8 @@ func TestWriteUnderWayAtTheClaimIsNotBegunTwice(t *testing.T) {
 	ofPrimary.armed = make(chan struct{})
 	primary, backup := s.localPair(ofPrimary.wrap, ofBackup.wrap)
 	close(ofPrimary.armed)
-	<-ofPrimary.waits
-	<-ofBackup.waits
+	primary.receives(t, "the write that is held", ofPrimary.waits)
+	backup.receives(t, "the write that is held", ofBackup.waits)
 	ofPrimary.letGo <- errors.New("the platter is scratched")
 	primary.wait(t, Halted)
 	backup.log.await(t, EventClaimWon)
@@ -88,9 +87,7 @@ func TestWriteUnderWayAtTheClaimIsNotBegunTwice(t *testing.T) {
 	before := len(ofBackup.begun())
 	ofBackup.letGo <- nil
 	backup.log.await(t, EventLive)
-	for len(ofBackup.begun()) < before+20 {
-		time.Sleep(time.Millisecond)
-	}
+	backup.until(t, "writes", func() bool { return len(ofBackup.begun()) >= before+20 })
 	backup.cancel()
 	backup.wait(t, Ended)
 	at := map[string]int{}

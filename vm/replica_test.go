@@ -248,9 +248,7 @@ func (s *stage) ended() bool {
 func TestStopOfAProtectedPairIsNoFailover(t *testing.T) {
 	s := newStage(t)
 	primary, backup := s.pair()
-	for primary.Status().OutputDelay.Count < 50 { // some work was released
-		time.Sleep(time.Millisecond)
-	}
+	primary.works(t, 50)
 	primary.cancel()
 	primary.wait(t, Ended)
 	backup.wait(t, Ended)
@@ -271,10 +269,7 @@ func TestPrimaryGoesOnAloneWhenTheBackupLeaves(t *testing.T) {
 	backup.cancel()
 	backup.wait(t, Gone)
 	primary.log.await(t, EventLive)
-	before := primary.Status().OutputDelay.Count
-	for primary.Status().OutputDelay.Count == before { // the gate is open
-		time.Sleep(time.Millisecond)
-	}
+	primary.works(t, 1) // the gate is open
 	primary.cancel()
 	primary.wait(t, Ended)
 }
@@ -320,9 +315,7 @@ func TestPrimaryWaitsForItsBackup(t *testing.T) {
 	absent.wait(t, Gone)
 	primary := s.powerOn(addr)
 	primary.log.await(t, EventWaiting)
-	for primary.Status().State != "waiting" {
-		time.Sleep(time.Millisecond)
-	}
+	primary.until(t, "waiting", func() bool { return primary.Status().State == "waiting" })
 	if st := primary.Status(); st.Position != 0 || st.OutputDelay.Count != 0 {
 		t.Errorf("it ran to %d and released %d outputs", st.Position, st.OutputDelay.Count)
 	}

@@ -92,6 +92,30 @@ func (g *running) until(t *testing.T, what string, come func() bool) {
 	}
 }
 
+// receives waits for what a replica does on another goroutine.
+func (g *running) receives(t *testing.T, what string, from <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-from:
+	case <-g.done:
+		t.Fatalf("ended before %s: %v (%v); told %v", what, g.got, g.err, g.log.list)
+	case <-time.After(patience):
+		t.Fatalf("no %s; told %v", what, g.log.list)
+	}
+}
+
+// asks has the owner answer a question; false if it has ended.
+func (g *running) asks(question func() bool) bool {
+	answer := make(chan bool, 1)
+	g.box.do(func() { answer <- question() })
+	select {
+	case a := <-answer:
+		return a
+	case <-g.done:
+		return false
+	}
+}
+
 // unacknowledged waits until so much is held that no acknowledgement that is
 // still under way releases it all.
 func (g *running) unacknowledged(t *testing.T) {

@@ -120,12 +120,11 @@ func (s *stage) pairOn(m *medium) (primary, backup *running, ways [2]*way) {
 	return primary, backup, ways
 }
 
-// works waits until outputs were released since.
-func (g *running) works() {
+// works waits until so many outputs were released since.
+func (g *running) works(t *testing.T, n uint64) {
+	t.Helper()
 	before := g.Status().OutputDelay.Count
-	for g.Status().OutputDelay.Count < before+20 {
-		time.Sleep(time.Millisecond)
-	}
+	g.until(t, "outputs that are released", func() bool { return g.Status().OutputDelay.Count >= before+n })
 }
 
 // later is the status after the next one, so that what it tells began after the
@@ -156,7 +155,7 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	s := newStage(t)
 	w := &way{medium: newMedium()}
 	g := s.aloneOn(w)
-	g.works()
+	g.works(t, 20)
 	w.breaks(unix.ENOSPC)
 	g.log.await(t, EventDiskStopped)
 	one := g.later()
@@ -170,16 +169,14 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	}
 	failed := w.failures()
 	g.Resume()
-	for w.failures() == failed { // tried, and stopped anew
-		time.Sleep(time.Millisecond)
-	}
+	g.until(t, "attempt by order", func() bool { return w.failures() > failed }) // and stopped anew
 	if st := g.later(); st.Position != two.Position || g.log.has(EventDiskResumed) {
 		t.Errorf("the guest ran on to %d from %d though nothing was done: %v", st.Position, two.Position, g.log.list)
 	}
 	w.breaks(nil)
 	g.Resume()
 	g.log.await(t, EventDiskResumed)
-	g.works()
+	g.works(t, 20)
 	if st := g.later(); len(st.Stopped) != 0 {
 		t.Errorf("the status still tells %+v", st.Stopped)
 	}
@@ -193,15 +190,14 @@ func TestStoppedDiskIsTriedAgain(t *testing.T) {
 	s := newStage(t)
 	w := &way{medium: newMedium()}
 	g := s.aloneOn(w, func(c *Config) { c.retryEvery = 20 * time.Millisecond })
-	g.works()
+	g.works(t, 20)
 	w.breaks(unix.EIO)
 	g.log.await(t, EventDiskStopped)
-	for failed := w.failures(); w.failures() < failed+3; {
-		time.Sleep(time.Millisecond)
-	}
+	failed := w.failures()
+	g.until(t, "attempts of its own", func() bool { return w.failures() >= failed+3 })
 	w.breaks(nil)
 	g.log.await(t, EventDiskResumed)
-	g.works()
+	g.works(t, 20)
 	g.cancel()
 	g.wait(t, Ended)
 	g.unharmed(t)
@@ -213,7 +209,7 @@ func TestVMWithAStoppedDiskEndsByOrder(t *testing.T) {
 	s := newStage(t)
 	w := &way{medium: newMedium()}
 	g := s.aloneOn(w)
-	g.works()
+	g.works(t, 20)
 	w.breaks(unix.EIO)
 	g.log.await(t, EventDiskStopped)
 	g.cancel()
@@ -228,12 +224,12 @@ func TestVMWithAStoppedDiskEndsByOrder(t *testing.T) {
 func TestBackupGoesOnWhenThePrimaryLosesItsDisk(t *testing.T) {
 	s := newStage(t)
 	primary, backup, ways := s.pairOn(newMedium())
-	primary.works()
+	primary.works(t, 20)
 	ways[0].breaks(unix.EIO)
 	primary.log.await(t, EventDiskStopped)
 	backup.log.await(t, EventLive)
 	primary.wait(t, Halted)
-	backup.works()
+	backup.works(t, 20)
 	backup.cancel()
 	backup.wait(t, Ended)
 	backup.unharmed(t)
@@ -243,7 +239,7 @@ func TestBackupGoesOnWhenThePrimaryLosesItsDisk(t *testing.T) {
 func TestFullDiskIsNoFailover(t *testing.T) {
 	s := newStage(t)
 	primary, backup, ways := s.pairOn(newMedium())
-	primary.works()
+	primary.works(t, 20)
 	ways[0].breaks(unix.ENOSPC)
 	primary.log.await(t, EventDiskStopped)
 	if st := primary.later(); st.State != "protected" {
@@ -252,7 +248,7 @@ func TestFullDiskIsNoFailover(t *testing.T) {
 	ways[0].breaks(nil)
 	primary.Resume()
 	primary.log.await(t, EventDiskResumed)
-	primary.works()
+	primary.works(t, 20)
 	primary.cancel()
 	primary.wait(t, Ended)
 	backup.wait(t, Ended)
@@ -269,7 +265,7 @@ func TestFencedDiskHaltsItsVM(t *testing.T) {
 	s := newStage(t)
 	w := &way{medium: newMedium()}
 	g := s.aloneOn(w)
-	g.works()
+	g.works(t, 20)
 	other := &way{medium: w.medium}
 	if err := other.Claim(t.Context(), ft.Fence{Run: ^uint64(0), Number: 1}, nil); err != nil {
 		t.Fatal(err)
