@@ -2,20 +2,17 @@ package guests
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/image"
-	"github.com/lockstep-vm/lockstep/internal/citest"
+	"github.com/lockstep-vm/lockstep/internal/builttest"
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
@@ -283,36 +280,5 @@ func TestExerciseCheckSees(t *testing.T) {
 
 // The guest's program is what its sources make.
 func TestExerciseIsBuiltOfItsSources(t *testing.T) {
-	facts := func(file string) map[string]string {
-		got := map[string]string{}
-		for line := range strings.Lines(string(read(t, file))) {
-			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-			got[name] = value
-		}
-		return got
-	}
-	sum := func(b []byte) string { h := sha256.Sum256(b); return hex.EncodeToString(h[:]) }
-	built := facts("programs/built.txt")
-	if sum(append(read(t, "programs/exercise.c"), read(t, "programs/build.sh")...)) != built["sources"] {
-		t.Error("the sources have changed since exercise.riscv64 was built: run guests/programs/build.sh")
-	}
-	if sum(exerciseProgram) != built["program"] {
-		t.Error("exercise.riscv64 is not what built.txt tells of: run guests/programs/build.sh")
-	}
-	if _, err := exec.LookPath("riscv64-linux-gnu-gcc"); err != nil {
-		citest.Unable(t, "no riscv64-linux-gnu-gcc to build it again (Debian: gcc-riscv64-linux-gnu)")
-	}
-	out := t.TempDir()
-	cmd := exec.Command("./programs/build.sh")
-	cmd.Env = append(os.Environ(), "OUT="+out)
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, b)
-	}
-	again := facts(filepath.Join(out, "built.txt"))
-	if again["compiler"] != built["compiler"] || again["linker"] != built["linker"] {
-		t.Skipf("built by %s and %s, here are %s and %s", built["compiler"], built["linker"], again["compiler"], again["linker"])
-	}
-	if again["program"] != built["program"] {
-		t.Error("the same compiler makes another exercise.riscv64 of the sources")
-	}
+	builttest.Check(t, "programs", "exercise.riscv64", exerciseProgram, "exercise.c", "build.sh")
 }

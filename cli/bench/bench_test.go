@@ -2,17 +2,15 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"math"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/builttest"
 	"github.com/lockstep-vm/lockstep/internal/citest"
 )
 
@@ -189,61 +187,8 @@ func TestCPUTimeOfAProcess(t *testing.T) {
 	}
 }
 
-// facts are the lines of built.txt.
-func facts(t *testing.T, text []byte) map[string]string {
-	t.Helper()
-	got := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok {
-			t.Fatalf("built.txt: %q", line)
-		}
-		got[name] = value
-	}
-	return got
-}
-
 // The guest's program is what its sources make.
 func TestProgramIsBuiltOfItsSources(t *testing.T) {
-	text, err := os.ReadFile("programs/built.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	built := facts(t, text)
-	h := sha256.New()
-	for _, name := range []string{
-		"branch.c", "compress.c", "disk.c", "float.c", "integer.c", "main.c", "memory.c", "rt.h", "rt_guest.c", "system.c", "build.sh",
-	} {
-		b, err := os.ReadFile(filepath.Join("programs", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(b)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != built["sources"] {
-		t.Error("the sources have changed since main.riscv64 was built: run cli/bench/programs/build.sh")
-	}
-	if sum := sha256.Sum256(guestMain); hex.EncodeToString(sum[:]) != built["program"] {
-		t.Error("main.riscv64 is not what built.txt tells of: run cli/bench/programs/build.sh")
-	}
-
-	if _, err := exec.LookPath("riscv64-linux-gnu-gcc"); err != nil {
-		citest.Unable(t, "no riscv64-linux-gnu-gcc to build it again (Debian: gcc-riscv64-linux-gnu)")
-	}
-	out := t.TempDir()
-	cmd := exec.CommandContext(context.Background(), "./programs/build.sh")
-	cmd.Env = append(os.Environ(), "OUT="+out)
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, b)
-	}
-	if text, err = os.ReadFile(filepath.Join(out, "built.txt")); err != nil {
-		t.Fatal(err)
-	}
-	again := facts(t, text)
-	if again["compiler"] != built["compiler"] || again["linker"] != built["linker"] {
-		t.Skipf("built by %s and %s, here are %s and %s", built["compiler"], built["linker"], again["compiler"], again["linker"])
-	}
-	if again["program"] != built["program"] {
-		t.Error("the same compiler makes another main.riscv64 of the sources")
-	}
+	builttest.Check(t, "programs", "main.riscv64", guestMain,
+		"branch.c", "compress.c", "disk.c", "float.c", "integer.c", "main.c", "memory.c", "rt.h", "rt_guest.c", "system.c", "build.sh")
 }
