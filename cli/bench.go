@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"time"
 
@@ -46,15 +47,36 @@ func (c *benchPair) Run(ctx context.Context, env Env) error {
 	return nil
 }
 
+// benchForm is how a report is printed.
+type benchForm struct {
+	JSON     bool `name:"json" xor:"form" help:"Print JSON."`
+	Markdown bool `xor:"form" help:"Print a Markdown table."`
+}
+
+func (f benchForm) print(env Env, r interface {
+	Write(io.Writer) error
+	Markdown(io.Writer)
+	Print(io.Writer)
+}) error {
+	switch {
+	case f.JSON:
+		return r.Write(env.Stdout)
+	case f.Markdown:
+		r.Markdown(env.Stdout)
+	default:
+		r.Print(env.Stdout)
+	}
+	return nil
+}
+
 type benchCPU struct {
-	Rounds   int             `default:"3" help:"How often everything is measured; the spread is over the rounds."`
-	Program  []string        `placeholder:"NAME" help:"Only these programs: ${benchPrograms}."`
-	On       []bench.Machine `placeholder:"NAME" help:"Only on these machines: ${benchMachines}."`
-	JSON     bool            `name:"json" xor:"form" help:"Print JSON."`
-	Markdown bool            `xor:"form" help:"Print a Markdown table."`
-	QEMU     string          `name:"qemu" placeholder:"PATH" help:"Which qemu-system-riscv64; none to do without. Otherwise the one in PATH, if there is one."`
-	Engine   string          `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest on Lockstep: auto (the JIT where this host lets it, else interp), jit, interp or reference (without caches, slow)."`
-	Mirror   string          `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
+	Rounds  int             `default:"3" help:"How often everything is measured; the spread is over the rounds."`
+	Program []string        `placeholder:"NAME" help:"Only these programs: ${benchPrograms}."`
+	On      []bench.Machine `placeholder:"NAME" help:"Only on these machines: ${benchMachines}."`
+	benchForm
+	QEMU   string `name:"qemu" placeholder:"PATH" help:"Which qemu-system-riscv64; none to do without. Otherwise the one in PATH, if there is one."`
+	Engine string `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest on Lockstep: auto (the JIT where this host lets it, else interp), jit, interp or reference (without caches, slow)."`
+	Mirror string `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
 }
 
 func (c *benchCPU) Run(ctx context.Context, env Env) error {
@@ -68,24 +90,15 @@ func (c *benchCPU) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.JSON:
-		return r.Write(env.Stdout)
-	case c.Markdown:
-		r.Markdown(env.Stdout)
-	default:
-		r.Print(env.Stdout)
-	}
-	return nil
+	return c.print(env, r)
 }
 
 type benchDisk struct {
-	Rounds   int              `default:"3" help:"How often everything is measured; the spread is over the rounds."`
-	Mode     []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
-	JSON     bool             `name:"json" xor:"form" help:"Print JSON."`
-	Markdown bool             `xor:"form" help:"Print a Markdown table."`
-	Engine   string           `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: auto, jit, interp or reference."`
-	Mirror   string           `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
+	Rounds int              `default:"3" help:"How often everything is measured; the spread is over the rounds."`
+	Mode   []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
+	benchForm
+	Engine string `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: auto, jit, interp or reference."`
+	Mirror string `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
 }
 
 func (c *benchDisk) Run(ctx context.Context, env Env) error {
@@ -98,15 +111,7 @@ func (c *benchDisk) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.JSON:
-		return r.Write(env.Stdout)
-	case c.Markdown:
-		r.Markdown(env.Stdout)
-	default:
-		r.Print(env.Stdout)
-	}
-	return nil
+	return c.print(env, r)
 }
 
 // benchGuest is the process whose CPU time is measured.
