@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -175,22 +176,29 @@ func TestLocalDisksThroughFailoverAndNextPowerOn(t *testing.T) {
 // localPair is a protected pair in this process, its copies wrapped.
 func (s *stage) localPair(wrapPrimary, wrapBackup func(storage.Backend) storage.Backend) (primary, backup *running) {
 	s.t.Helper()
-	start := func(host string, wrap func(storage.Backend) storage.Backend, peer string) *running {
+	return s.localPairWith(func(c *Config) { c.wrapCopy = wrapPrimary }, func(c *Config) { c.wrapCopy = wrapBackup })
+}
+
+// localPairWith is a protected pair in this process, its configurations changed.
+func (s *stage) localPairWith(changePrimary, changeBackup func(*Config)) (primary, backup *running) {
+	s.t.Helper()
+	start := func(host string, change func(*Config), peer string) *running {
 		log := newEvents()
 		cfg := s.on(host).config(log)
-		cfg.wrapCopy, cfg.retryEvery = wrap, 10*time.Millisecond
+		cfg.retryEvery = 10 * time.Millisecond
 		begin := PowerOn
 		if cfg.Peer = peer; peer == "" {
 			cfg.Listen, begin = "127.0.0.1:0", Follow
 		}
+		change(&cfg)
 		r, err := begin(cfg)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		return run(s.t, r, log)
 	}
-	backup = start("b", wrapBackup, "")
-	primary = start("a", wrapPrimary, backup.Addr())
+	backup = start("b", changeBackup, "")
+	primary = start("a", changePrimary, backup.Addr())
 	primary.log.await(s.t, EventProtected)
 	backup.log.await(s.t, EventProtected)
 	return primary, backup
@@ -301,16 +309,19 @@ func TestOnlyCopyWaitsForItsHost(t *testing.T) {
 	}
 }
 
-// slow is a copy whose syncs wait.
+// slow is a copy whose syncs wait while it is shut.
 type slow struct {
 	storage.Backend
-	gate chan struct{}
+	shut *atomic.Bool
+	gate chan struct{} // closed for those that wait to go on
 	held *atomic.Int64
 }
 
 func (b slow) Sync() error {
-	b.held.Add(1)
-	<-b.gate
+	if b.shut.Load() {
+		b.held.Add(1)
+		<-b.gate
+	}
 	return b.Backend.Sync()
 }
 
@@ -318,22 +329,19 @@ func (b slow) Sync() error {
 func TestFlushOfBothCopies(t *testing.T) {
 	s := newLocalStage(t)
 	s.both = true
-	gate, held := make(chan struct{}, 1<<20), new(atomic.Int64)
-	for range 20 {
-		gate <- struct{}{}
-	}
-	release := func() {
-		for range 1 << 19 {
-			gate <- struct{}{}
-		}
-	}
+	shut, gate, held := new(atomic.Bool), make(chan struct{}), new(atomic.Int64)
+	release := sync.OnceFunc(func() {
+		shut.Store(false)
+		close(gate)
+	})
 	defer release()
-	primary, backup := s.localPair(nil, func(b storage.Backend) storage.Backend { return slow{b, gate, held} })
-	backup.until(t, "flushes of the backup's copy", func() bool { return held.Load() >= 21 })
+	primary, backup := s.localPair(nil, func(b storage.Backend) storage.Backend { return slow{b, shut, gate, held} })
+	shut.Store(true)
+	primary.soon(t, "flush of the backup's copy", func() bool { return held.Load() > 0 })
 	// The backup's flush does not come back: the primary has done its own, and
 	// the guest waits.
 	waits := func() bool { return primary.asks(func() bool { return len(primary.local.asked) > 0 }) }
-	primary.until(t, "flush that waits for the backup's copy", waits)
+	primary.soon(t, "flush that waits for the backup's copy", waits)
 	primary.later()
 	if !waits() {
 		t.Error("a flush was completed that the backup has not done")
@@ -354,6 +362,51 @@ func TestFlushOfBothCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.close()
+}
+
+// DESIGN section 7: a copy that the record does not name starts the VM by an order
+// only, and is then the one that it names.
+func TestStaleCopyPowersOnByOrder(t *testing.T) {
+	s := newLocalStage(t)
+	wrap, fails := breakable()
+	primary, backup := s.localPair(wrap, nil)
+	fails.Store(true)
+	primary.wait(t, Halted)
+	backup.log.await(t, EventLive)
+	backup.works(t, 50)
+	backup.cancel()
+	backup.wait(t, Ended)
+	stale := s.copyOn("a")
+	if stale.State != local.Stale {
+		t.Fatalf("the copy that has failed is %v", stale.State)
+	}
+	for _, order := range []ft.Order{ft.OrderNone, ft.OrderBackup} {
+		cfg := s.on("a").config(newEvents())
+		cfg.Order = order
+		r, err := PowerOn(cfg)
+		if err == nil {
+			r.close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "--use-copy stale") {
+			t.Errorf("with the order %v: %v", order, err)
+		}
+	}
+	cfg := s.on("a").config(newEvents())
+	cfg.Order = ft.OrderStale
+	r, err := PowerOn(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := run(t, r, newEvents())
+	g.works(t, 50)
+	g.cancel()
+	g.wait(t, Ended)
+	if c := s.record(); c.Primary != stale.Copy || c.Backup != (ft.CopyID{}) {
+		t.Errorf("the record names %+v, and the VM ran on copy %v", c, stale.Copy)
+	}
+	if why := s.refused("b"); !strings.Contains(why, "stale") {
+		t.Errorf("the copy that the VM had run on before: %s", why)
+	}
 }
 
 func TestLocalDisksAreRefused(t *testing.T) {

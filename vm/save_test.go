@@ -92,6 +92,17 @@ func (g *running) until(t *testing.T, what string, come func() bool) {
 	}
 }
 
+// soon waits for what a guest that works leads to, and gives up when it has done a
+// lot of work without it.
+func (g *running) soon(t *testing.T, what string, come func() bool) {
+	t.Helper()
+	end := g.Status().OutputDelay.Count + 5000
+	g.until(t, what, func() bool { return come() || g.Status().OutputDelay.Count > end })
+	if !come() {
+		t.Fatalf("the guest works on without a %s; told %v", what, g.log.list)
+	}
+}
+
 // receives waits for what a replica does on another goroutine.
 func (g *running) receives(t *testing.T, what string, from <-chan struct{}) {
 	t.Helper()
