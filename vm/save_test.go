@@ -96,9 +96,12 @@ func (g *running) until(t *testing.T, what string, come func() bool) {
 // lot of work without it.
 func (g *running) soon(t *testing.T, what string, come func() bool) {
 	t.Helper()
-	end := g.Status().OutputDelay.Count + 5000
-	g.until(t, what, func() bool { return come() || g.Status().OutputDelay.Count > end })
-	if !come() {
+	end, came := g.Status().OutputDelay.Count+5000, false
+	g.until(t, what, func() bool {
+		came = come()
+		return came || g.Status().OutputDelay.Count > end
+	})
+	if !came {
 		t.Fatalf("the guest works on without a %s; told %v", what, g.log.list)
 	}
 }

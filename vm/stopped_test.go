@@ -27,6 +27,7 @@ type way struct {
 	number ft.Fence
 	broken error
 	failed int
+	shut   chan struct{} // if not nil, what works waits until it is closed
 }
 
 func newMedium() *medium { return &medium{blocks: make([]byte, 16*512)} }
@@ -50,9 +51,22 @@ func (w *way) failures() int {
 	return w.failed
 }
 
+// mends lets what was broken work, and wait until the function is called.
+func (w *way) mends() (open func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken, w.shut = nil, make(chan struct{})
+	return func() { close(w.shut) }
+}
+
 func (w *way) do(f func()) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if shut := w.shut; shut != nil && w.broken == nil {
+		w.mu.Unlock()
+		<-shut
+		w.mu.Lock()
+	}
 	if w.number.Less(w.highest) {
 		return storage.ErrFenced{By: w.highest}
 	}
@@ -163,6 +177,10 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	if one.Position != two.Position {
 		t.Errorf("the guest runs on, from %d to %d", one.Position, two.Position)
 	}
+	before := w.failures()
+	if g.later(); w.failures() != before {
+		t.Error("the disk is tried again before it is time")
+	}
 	if len(two.Stopped) != 1 || two.Stopped[0].Disk != 0 || two.Stopped[0].Op == "" ||
 		two.Stopped[0].Error != "the way: no space left on device" || two.Stopped[0].Advice != "make room where the disk lies" {
 		t.Errorf("the status tells %+v", two.Stopped)
@@ -173,8 +191,13 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	if st := g.later(); st.Position != two.Position || g.log.has(EventDiskResumed) {
 		t.Errorf("the guest ran on to %d from %d though nothing was done: %v", st.Position, two.Position, g.log.list)
 	}
-	w.breaks(nil)
+	open := sync.OnceFunc(w.mends())
+	defer open()
 	g.Resume()
+	if st := g.later(); st.Position != two.Position || len(st.Stopped) != 1 || g.log.has(EventDiskResumed) {
+		t.Errorf("the disk works again before what it kept is done: %+v, %v", st.Stopped, g.log.list)
+	}
+	open()
 	g.log.await(t, EventDiskResumed)
 	g.works(t, 20)
 	if st := g.later(); len(st.Stopped) != 0 {

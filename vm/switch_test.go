@@ -1,0 +1,55 @@
+package vm
+
+import (
+	"testing"
+
+	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/network"
+)
+
+// attach plugs a NIC into the stage's switch.
+func (s *stage) attach(vm string, number ft.Fence) *network.NIC {
+	s.t.Helper()
+	n, err := network.Dial(s.t.Context(), network.NICConfig{Switch: s.sw, VM: vm, MAC: [6]byte{2, 0, 0, 0, 0, 9}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = n.Close() })
+	n.GoLive(number)
+	return n
+}
+
+// Who goes live takes over the port of the switch: where the guest is now reaches
+// others.
+func TestLiveReplicaSpeaksOnTheSwitch(t *testing.T) {
+	s := newStage(t)
+	other := s.attach("other", ft.Fence{Run: 1, Number: 1})
+	heard := func() bool {
+		select {
+		case <-other.Frames():
+			return true
+		default:
+			return false
+		}
+	}
+	primary, backup := s.pair()
+	primary.box.do(func() { primary.proto.FencedOff() })
+	primary.wait(t, Halted)
+	backup.log.await(t, EventLive)
+	backup.soon(t, "announcement", heard)
+	backup.cancel()
+	backup.wait(t, Ended)
+}
+
+// DESIGN R19: the switch "refuses older fence numbers", and a refused replica
+// halts.
+func TestReplicaThatTheSwitchRefusesHalts(t *testing.T) {
+	s := newStage(t)
+	g := s.powerOn("")
+	g.works(t, 20)
+	s.attach("toy", ft.Fence{Run: 1 << 62, Number: 1})
+	g.wait(t, Halted)
+	if s.ended() {
+		t.Error("a replica that was fenced off has recorded the end of the run")
+	}
+}
