@@ -342,7 +342,7 @@ func TestFlushOfBothCopies(t *testing.T) {
 	// the guest waits.
 	waits := func() bool { return primary.asks(func() bool { return len(primary.local.asked) > 0 }) }
 	primary.soon(t, "flush that waits for the backup's copy", waits)
-	primary.later()
+	primary.later(t)
 	if !waits() {
 		t.Error("a flush was completed that the backup has not done")
 	}

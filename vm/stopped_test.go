@@ -143,12 +143,15 @@ func (g *running) works(t *testing.T, n uint64) {
 
 // later is the status after the next one, so that what it tells began after the
 // call.
-func (g *running) later() Status {
+func (g *running) later(t *testing.T) Status {
+	t.Helper()
 	st := g.Status()
 	for range 2 {
-		for before := st.Time; st.Time.Equal(before); st = g.Status() {
-			time.Sleep(time.Millisecond)
-		}
+		before := st.Time
+		g.until(t, "newer status", func() bool {
+			st = g.Status()
+			return !st.Time.Equal(before)
+		})
 	}
 	return st
 }
@@ -172,13 +175,13 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	g.works(t, 20)
 	w.breaks(unix.ENOSPC)
 	g.log.await(t, EventDiskStopped)
-	one := g.later()
-	two := g.later()
+	one := g.later(t)
+	two := g.later(t)
 	if one.Position != two.Position {
 		t.Errorf("the guest runs on, from %d to %d", one.Position, two.Position)
 	}
 	before := w.failures()
-	if g.later(); w.failures() != before {
+	if g.later(t); w.failures() != before {
 		t.Error("the disk is tried again before it is time")
 	}
 	if len(two.Stopped) != 1 || two.Stopped[0].Disk != 0 || two.Stopped[0].Op == "" ||
@@ -188,19 +191,19 @@ func TestGuestStandsStillWhileItsDiskIsStopped(t *testing.T) {
 	failed := w.failures()
 	g.Resume()
 	g.until(t, "attempt by order", func() bool { return w.failures() > failed }) // and stopped anew
-	if st := g.later(); st.Position != two.Position || g.log.has(EventDiskResumed) {
+	if st := g.later(t); st.Position != two.Position || g.log.has(EventDiskResumed) {
 		t.Errorf("the guest ran on to %d from %d though nothing was done: %v", st.Position, two.Position, g.log.list)
 	}
 	open := sync.OnceFunc(w.mends())
 	defer open()
 	g.Resume()
-	if st := g.later(); st.Position != two.Position || len(st.Stopped) != 1 || g.log.has(EventDiskResumed) {
+	if st := g.later(t); st.Position != two.Position || len(st.Stopped) != 1 || g.log.has(EventDiskResumed) {
 		t.Errorf("the disk works again before what it kept is done: %+v, %v", st.Stopped, g.log.list)
 	}
 	open()
 	g.log.await(t, EventDiskResumed)
 	g.works(t, 20)
-	if st := g.later(); len(st.Stopped) != 0 {
+	if st := g.later(t); len(st.Stopped) != 0 {
 		t.Errorf("the status still tells %+v", st.Stopped)
 	}
 	g.cancel()
@@ -265,7 +268,7 @@ func TestFullDiskIsNoFailover(t *testing.T) {
 	primary.works(t, 20)
 	ways[0].breaks(unix.ENOSPC)
 	primary.log.await(t, EventDiskStopped)
-	if st := primary.later(); st.State != "protected" {
+	if st := primary.later(t); st.State != "protected" {
 		t.Errorf("the primary is %s", st.State)
 	}
 	ways[0].breaks(nil)
