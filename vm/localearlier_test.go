@@ -88,10 +88,9 @@ func TestReadOfTheStateComesWithTheLog(t *testing.T) {
 	s, primary, backup, e, read := earlyPair(t)
 	close(e.letGo)
 	primary.works(t, 500)
-	backup.until(t, "digests", func() bool { return backup.Status().Digests.Compared > 1 })
-	if !backup.asks(func() bool { return len(backup.local.earlier) == 0 }) {
-		t.Errorf("the backup still waits for the data of %v", read)
-	}
+	backup.until(t, "data of the read", func() bool {
+		return backup.asks(func() bool { return len(backup.local.earlier) == 0 })
+	})
 	if done := backup.local.kept(backup); len(done) > 8 {
 		t.Errorf("of what the backup has done for itself %d completions are kept: %v", len(done), done)
 	} else if _, ok := done[read]; ok {
@@ -120,12 +119,12 @@ func TestReadOfTheStateIsBegunAtGoingLive(t *testing.T) {
 	close(e.letGo)
 	primary.wait(t, Halted)
 	backup.works(t, 500)
+	backup.cancel()
+	backup.wait(t, Ended)
 	for _, o := range backup.m.Pending(nil) {
 		if ft.RequestOf(o) == read {
 			t.Errorf("the guest still waits for %v", read)
 		}
 	}
-	backup.cancel()
-	backup.wait(t, Ended)
 	backup.unharmed(t)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // resumeRegions are so many that a re-synchronisation that begins anew cannot be
@@ -33,6 +34,9 @@ func newResumeStage(t *testing.T) *stage {
 func (s *stage) resumeConfig(host string, log *events) Config {
 	cfg := s.on(host).config(log)
 	cfg.Machine.Disks[0].Sectors = resumeRegions << 11
+	// On a host so busy that nothing is read for a while the channel would lose more
+	// connections than the test does.
+	cfg.Heartbeat, cfg.Timeout = time.Second, 10*time.Second
 	return cfg
 }
 

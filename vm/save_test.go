@@ -96,7 +96,7 @@ func (g *running) until(t *testing.T, what string, come func() bool) {
 // lot of work without it.
 func (g *running) soon(t *testing.T, what string, come func() bool) {
 	t.Helper()
-	end, came := g.Status().OutputDelay.Count+5000, false
+	end, came := g.Status().OutputDelay.Count+20_000, false
 	g.until(t, what, func() bool {
 		came = come()
 		return came || g.Status().OutputDelay.Count > end
