@@ -41,8 +41,7 @@ func TestReissuedRequestsThatFailStopTheVM(t *testing.T) {
 			}
 			backup.tries(t, ways[1])
 			ways[1].breaks(nil)
-			backup.Resume()
-			backup.log.await(t, EventDiskResumed)
+			backup.comesBack(t, 1)
 			backup.goesOn(t)
 			backup.cancel()
 			backup.wait(t, Ended)
@@ -83,7 +82,9 @@ func copiesThatFillUp(t *testing.T) (s *stage, primary, backup *running, fills [
 		is := fills[side]
 		side--
 		c.wrapCopy = func(b storage.Backend) storage.Backend { return full{b, is} }
-		c.retryEvery, c.Timeout = 10*time.Millisecond, 200*time.Millisecond
+		c.retryEvery = 10 * time.Millisecond
+		// A connection that is silent for four of them ends a synchronisation.
+		c.Heartbeat, c.Timeout = 200*time.Millisecond, 600*time.Millisecond
 	})
 	return s, primary, backup, fills
 }
@@ -208,8 +209,7 @@ func TestFullStoreIsNoFailover(t *testing.T) {
 				t.Errorf("the primary is %s, stopped %+v", st.State, st.Stopped)
 			}
 			store.limit(t, unix.RLIM_INFINITY)
-			primary.Resume()
-			primary.log.await(t, EventDiskResumed)
+			primary.comesBack(t, 1)
 			primary.goesOn(t)
 			primary.cancel()
 			primary.wait(t, Ended)

@@ -88,10 +88,9 @@ func TestFullDiskWhileWritesWaitForTheBackup(t *testing.T) {
 	for n := range 20 {
 		primary.goesOn(t)
 		ways[0].breaks(unix.ENOSPC)
-		primary.until(t, "the disk stops", func() bool { return primary.log.count(EventDiskStopped) > n })
+		primary.until(t, "stop", func() bool { return len(primary.Status().Stopped) > 0 && primary.log.count(EventDiskResumed) == n })
 		ways[0].breaks(nil)
-		primary.Resume()
-		primary.until(t, "the disk works again", func() bool { return primary.log.count(EventDiskResumed) > n })
+		primary.comesBack(t, n+1)
 	}
 	primary.goesOn(t)
 	primary.cancel()
@@ -129,13 +128,28 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	primary.log.await(t, EventDiskStopped)
 	backup.until(t, "error of the backup's", func() bool { return ways[1].failures() > 0 })
 	ways[1].breaks(nil)
-	backup.Resume()
-	backup.log.await(t, EventLive)
+	backup.until(t, "a live backup", func() bool {
+		backup.Resume()
+		return backup.log.has(EventLive)
+	})
 	primary.wait(t, Halted)
+	if backup.log.has(EventDiskStopped) {
+		backup.comesBack(t, 1)
+	}
 	backup.goesOn(t)
 	backup.cancel()
 	backup.wait(t, Ended)
 	backup.unharmed(t)
+}
+
+// comesBack has a disk tried again until it has come back so often. What was under
+// way when it stopped may stop it once more.
+func (g *running) comesBack(t *testing.T, often int) {
+	t.Helper()
+	g.until(t, "disk that works again", func() bool {
+		g.Resume()
+		return g.log.count(EventDiskResumed) >= often
+	})
 }
 
 // goesOn waits until outputs were released since.
