@@ -83,8 +83,6 @@ func copiesThatFillUp(t *testing.T) (s *stage, primary, backup *running, fills [
 		side--
 		c.wrapCopy = func(b storage.Backend) storage.Backend { return full{b, is} }
 		c.retryEvery = 10 * time.Millisecond
-		// A connection that is silent for four of them ends a synchronisation.
-		c.Heartbeat, c.Timeout = 200*time.Millisecond, 600*time.Millisecond
 	})
 	return s, primary, backup, fills
 }

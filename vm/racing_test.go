@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
@@ -68,6 +69,8 @@ func (s *stage) unrulyPair(change ...func(*Config)) (primary, backup *running, d
 		}
 		cfg := s.config(log)
 		cfg.digestEvery = 20_000
+		// A connection that is silent for four of them ends a synchronisation.
+		cfg.Heartbeat, cfg.Timeout = 250*time.Millisecond, time.Second
 		wrap := func(b storage.Backend) storage.Backend {
 			disks[side] = newUnruly(b)
 			return disks[side]
