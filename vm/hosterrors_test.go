@@ -31,8 +31,8 @@ func TestReissuedRequestsThatFailStopTheVM(t *testing.T) {
 			primary.wait(t, Halted)
 			backup.log.await(t, EventDiskStopped)
 			backup.log.await(t, EventLive)
-			one := backup.later()
-			two := backup.later()
+			one := backup.later(t)
+			two := backup.later(t)
 			if one.Position != two.Position {
 				t.Errorf("the guest runs on, from %d to %d", one.Position, two.Position)
 			}
@@ -127,8 +127,8 @@ func TestNeitherHostHasRoom(t *testing.T) {
 	if alone(backup) {
 		left, lost = backup, primary
 	}
-	one := left.later()
-	two := left.later()
+	one := left.later(t)
+	two := left.later(t)
 	if one.Position != two.Position || len(two.Stopped) != 1 {
 		t.Errorf("the guest runs on, from %d to %d; stopped %+v", one.Position, two.Position, two.Stopped)
 	}
@@ -203,7 +203,7 @@ func TestFullStoreIsNoFailover(t *testing.T) {
 			primary.goesOn(t)
 			store.limit(t, 0)
 			primary.log.await(t, EventDiskStopped)
-			if st := primary.later(); st.State != "protected" || len(st.Stopped) != 1 || st.Stopped[0].Advice != advice(unix.ENOSPC) {
+			if st := primary.later(t); st.State != "protected" || len(st.Stopped) != 1 || st.Stopped[0].Advice != advice(unix.ENOSPC) {
 				t.Errorf("the primary is %s, stopped %+v", st.State, st.Stopped)
 			}
 			store.limit(t, unix.RLIM_INFINITY)
