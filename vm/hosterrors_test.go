@@ -25,7 +25,7 @@ func TestReissuedRequestsThatFailStopTheVM(t *testing.T) {
 			s := newStage(t)
 			s.toy = sim.ToyConfig{Seed: 7, Racing: true}
 			primary, backup, ways := s.pairOn(newMedium())
-			primary.goesOn(t)
+			primary.works(t, 20)
 			ways[1].breaks(cause)
 			ways[0].breaks(unix.EIO)
 			primary.wait(t, Halted)
@@ -42,7 +42,7 @@ func TestReissuedRequestsThatFailStopTheVM(t *testing.T) {
 			backup.tries(t, ways[1])
 			ways[1].breaks(nil)
 			backup.comesBack(t, 1)
-			backup.goesOn(t)
+			backup.works(t, 20)
 			backup.cancel()
 			backup.wait(t, Ended)
 			backup.unharmed(t)
@@ -96,11 +96,11 @@ func TestCopyOnAFullHostIsDropped(t *testing.T) {
 			if side == 1 {
 				left, lost = primary, backup
 			}
-			primary.goesOn(t)
+			primary.works(t, 20)
 			full[side].Store(true)
 			lost.wait(t, Halted)
 			left.log.await(t, EventLive)
-			left.goesOn(t)
+			left.works(t, 20)
 			left.cancel()
 			left.wait(t, Ended)
 			left.unharmed(t)
@@ -115,7 +115,7 @@ func TestCopyOnAFullHostIsDropped(t *testing.T) {
 // and it goes on when there is room.
 func TestNeitherHostHasRoom(t *testing.T) {
 	_, primary, backup, full := copiesThatFillUp(t)
-	primary.goesOn(t)
+	primary.works(t, 20)
 	full[0].Store(true)
 	full[1].Store(true)
 	alone := func(g *running) bool {
@@ -136,7 +136,7 @@ func TestNeitherHostHasRoom(t *testing.T) {
 	full[1].Store(false)
 	lost.wait(t, Halted) // one that drains may have waited for room, too
 	left.log.await(t, EventDiskResumed)
-	left.goesOn(t)
+	left.works(t, 20)
 	left.cancel()
 	left.wait(t, Ended)
 	left.unharmed(t)
@@ -200,7 +200,7 @@ func TestFullStoreIsNoFailover(t *testing.T) {
 			s.toy = sim.ToyConfig{Seed: 7, Racing: true}
 			store := s.startStore()
 			primary, backup := s.pair()
-			primary.goesOn(t)
+			primary.works(t, 20)
 			store.limit(t, 0)
 			primary.log.await(t, EventDiskStopped)
 			if st := primary.later(t); st.State != "protected" || len(st.Stopped) != 1 || st.Stopped[0].Advice != advice(unix.ENOSPC) {
@@ -208,7 +208,7 @@ func TestFullStoreIsNoFailover(t *testing.T) {
 			}
 			store.limit(t, unix.RLIM_INFINITY)
 			primary.comesBack(t, 1)
-			primary.goesOn(t)
+			primary.works(t, 20)
 			primary.cancel()
 			primary.wait(t, Ended)
 			backup.wait(t, Ended)

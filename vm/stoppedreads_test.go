@@ -86,13 +86,13 @@ func TestFullDiskWhileWritesWaitForTheBackup(t *testing.T) {
 	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
 	primary, backup, ways := s.pairThatReads(newMedium())
 	for n := range 20 {
-		primary.goesOn(t)
+		primary.works(t, 20)
 		ways[0].breaks(unix.ENOSPC)
 		primary.until(t, "stop", func() bool { return len(primary.Status().Stopped) > 0 && primary.log.count(EventDiskResumed) == n })
 		ways[0].breaks(nil)
 		primary.comesBack(t, n+1)
 	}
-	primary.goesOn(t)
+	primary.works(t, 20)
 	primary.cancel()
 	primary.wait(t, Ended)
 	backup.wait(t, Ended)
@@ -105,12 +105,12 @@ func TestBackupThatReadsGoesOnWhenThePrimaryLosesItsDisk(t *testing.T) {
 	s := newStage(t)
 	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
 	primary, backup, ways := s.pairThatReads(newMedium())
-	primary.goesOn(t)
+	primary.works(t, 20)
 	ways[0].breaks(unix.EIO)
 	primary.log.await(t, EventDiskStopped)
 	backup.log.await(t, EventLive)
 	primary.wait(t, Halted)
-	backup.goesOn(t)
+	backup.works(t, 20)
 	backup.cancel()
 	backup.wait(t, Ended)
 	backup.unharmed(t)
@@ -122,7 +122,7 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	s := newStage(t)
 	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
 	primary, backup, ways := s.pairThatReads(newMedium())
-	primary.goesOn(t)
+	primary.works(t, 20)
 	ways[0].breaks(unix.EIO)
 	ways[1].breaks(unix.EIO)
 	primary.log.await(t, EventDiskStopped)
@@ -136,7 +136,7 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	if backup.log.has(EventDiskStopped) {
 		backup.comesBack(t, 1)
 	}
-	backup.goesOn(t)
+	backup.works(t, 20)
 	backup.cancel()
 	backup.wait(t, Ended)
 	backup.unharmed(t)
@@ -150,11 +150,4 @@ func (g *running) comesBack(t *testing.T, often int) {
 		g.Resume()
 		return g.log.count(EventDiskResumed) >= often
 	})
-}
-
-// goesOn waits until outputs were released since.
-func (g *running) goesOn(t *testing.T) {
-	t.Helper()
-	before := g.Status().OutputDelay.Count
-	g.until(t, "outputs", func() bool { return g.Status().OutputDelay.Count >= before+20 })
 }
