@@ -6,16 +6,19 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/lockstep-vm/lockstep/machine"
 )
 
 // resumeRegions are so many that a re-synchronisation that begins anew cannot be
 // taken for one that goes on.
 const resumeRegions = 32
 
-// newResumeStage has hosts a and b with larger images; a's is of no use to a
-// compressor.
+// newResumeStage has hosts a and b with larger images, and a second one that the
+// guest does not use; they are of no use to a compressor.
 func newResumeStage(t *testing.T) *stage {
 	t.Helper()
 	s := newLocalStage(t)
@@ -23,17 +26,23 @@ func newResumeStage(t *testing.T) *stage {
 	chacha := rand.NewChaCha8([32]byte{7})
 	for _, host := range []string{"b", "a"} {
 		_, _ = chacha.Read(b) // never fails
-		if err := os.WriteFile(s.on(host).disk(), b, 0o600); err != nil {
-			t.Fatal(err)
+		for path, image := range map[string][]byte{s.on(host).disk(): b, s.second(): b[:1<<20]} {
+			if err := os.WriteFile(path, image, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	blank(t, s.on("a").disk())
 	return s
 }
 
+func (s *stage) second() string { return s.disk() + ".second" }
+
 func (s *stage) resumeConfig(host string, log *events) Config {
 	cfg := s.on(host).config(log)
 	cfg.Machine.Disks[0].Sectors = resumeRegions << 11
+	cfg.Machine.Disks = append(cfg.Machine.Disks, machine.DiskConfig{Sectors: 1 << 11, Local: true})
+	cfg.Disks = append(cfg.Disks, Disk{Path: s.second()})
 	// On a host so busy that nothing is read for a while the channel would lose more
 	// connections than the test does.
 	cfg.Heartbeat, cfg.Timeout = time.Second, 10*time.Second
@@ -85,8 +94,11 @@ func TestResynchronisationGoesOnAfterALostConnection(t *testing.T) {
 	}
 	// Contents are sent in messages that do not compress; questions are small.
 	// The connection is lost when a quarter is left.
+	var mu sync.Mutex // of both disks' messages
 	contents, questions := 0, 0
 	cfg.paceSync = func(_ context.Context, n int) error {
+		mu.Lock()
+		defer mu.Unlock()
 		switch before := contents < resumeRegions<<20*3/4; {
 		case n > 4096:
 			if contents += n; before && contents >= resumeRegions<<20*3/4 {
@@ -110,6 +122,9 @@ func TestResynchronisationGoesOnAfterALostConnection(t *testing.T) {
 		t.Errorf("%d questions after the loss, for %d of %d regions: it did not go on where it was", questions, resumeRegions/4, resumeRegions)
 	}
 	s.endsAlike(primary, backup)
+	if !bytes.Equal(readImage(t, s.on("a").second()), readImage(t, s.on("b").second())) {
+		t.Error("the copies of the second disk differ")
+	}
 }
 
 // The State belongs to the point at which the copies are alike: a connection that
