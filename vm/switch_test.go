@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/lockstep-vm/lockstep/ft"
@@ -52,4 +53,37 @@ func TestReplicaThatTheSwitchRefusesHalts(t *testing.T) {
 	if s.ended() {
 		t.Error("a replica that was fenced off has recorded the end of the run")
 	}
+}
+
+// DESIGN R17: "a side whose own link is down ... waits one time-out more". A link is
+// down from the loss of its switch until that is there again.
+func TestLinksAreCounted(t *testing.T) {
+	s := newStage(t)
+	s.sw = "unix:" + filepath.Join(s.dir, "another")
+	start := func() *network.Switch {
+		sw, err := network.NewSwitch(network.SwitchConfig{Listen: []string{s.sw}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sw
+	}
+	sw := start()
+	g := s.powerOn("")
+	links := func(n int) func() bool { return func() bool { return g.links == n } }
+	if !g.asks(links(1)) {
+		t.Error("a NIC that reaches its switch is no link")
+	}
+	_ = sw.Close()
+	g.log.awaitText(t, "the switch is gone")
+	if !g.asks(links(0)) {
+		t.Error("a NIC that has lost its switch is a link")
+	}
+	sw = start()
+	defer sw.Close()
+	g.log.awaitText(t, "the switch is there again")
+	if !g.asks(links(1)) {
+		t.Error("a NIC that reaches its switch again is no link")
+	}
+	g.cancel()
+	g.wait(t, Ended)
 }
