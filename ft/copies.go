@@ -74,10 +74,25 @@ func (c Copies) Later(d Copies) Copies {
 	return c
 }
 
-// Point names a common point of two copies: a moment when they were the same
-// but for what their write-intent maps say. The primary makes one at random for
-// each synchronisation; zero is none.
-type Point [16]byte
+// Point is a common point: a moment of the disks' history that two copies had,
+// durably, alike but for what their write-intent maps say. Both maps count from
+// it. Zero is none.
+type Point struct {
+	Gen Generation
+	// ID is made at random by the primary for each attempt: an epoch that was
+	// not armed may be begun again, with another copy.
+	ID [16]byte
+}
+
+// None says that there is no common point.
+func (p Point) None() bool { return p == Point{} }
+
+func (p Point) String() string {
+	if p.None() {
+		return "none"
+	}
+	return fmt.Sprintf("%s/%x", p.Gen, p.ID[:4])
+}
 
 // Image is what a copy says of itself, beside its blocks. Several disks of one
 // copy say the same; if they do not, the copy is as one with Syncing.
@@ -179,11 +194,11 @@ func PlanSync(from, to Image) SyncPlan {
 	switch {
 	case to.ID == from.ID:
 		return SyncPlan{Full: true, Why: "the copies have the same id"}
-	case from.Since != Point{} && (from.Since == to.Since || from.Since == to.Prepared):
+	case !from.Since.None() && (from.Since == to.Since || from.Since == to.Prepared):
 		return SyncPlan{Common: from.Since, Why: "what either copy wrote since they were last the same"}
-	case to.Since != Point{} && to.Since == from.Prepared:
+	case !to.Since.None() && to.Since == from.Prepared:
 		return SyncPlan{Common: to.Since, Why: "what either copy wrote since they were last the same"}
-	case to.Since == Point{} && to.Prepared == Point{} || from.Since == Point{}:
+	case to.Since.None() && to.Prepared.None() || from.Since.None():
 		return SyncPlan{Full: true, Why: "one of the copies has no map of what was written"}
 	}
 	return SyncPlan{Full: true, Why: "the copies were never the same, or not last with each other"}

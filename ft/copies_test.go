@@ -66,61 +66,24 @@ func TestLaterStatementCounts(t *testing.T) {
 // DESIGN section 7: "each copy keeps a durable write-intent map; without it, a
 // full copy".
 func TestPlanSync(t *testing.T) {
-	p, q := Point{1}, Point{2}
+	p, q := Point{ID: [16]byte{1}}, Point{ID: [16]byte{2}}
 	for _, c := range []struct {
-		a, b Image
-		full bool
+		a, b   Image
+		common Point // none for a full one
 	}{
-		{Image{ID: copyA, Since: p}, Image{ID: copyB, Since: p}, false},
-		{Image{ID: copyA, Since: p}, Image{ID: copyB, Since: q}, true},
-		{Image{ID: copyA, Since: p}, Image{ID: copyB}, true},
-		{Image{ID: copyA}, Image{ID: copyB}, true},
-		{Image{ID: copyA, Since: p}, Image{ID: copyA, Since: p}, true},
+		{Image{ID: copyA, Since: p}, Image{ID: copyB, Since: p}, p},
+		{Image{ID: copyA, Since: p}, Image{ID: copyB, Since: q}, Point{}},
+		{Image{ID: copyA, Since: p}, Image{ID: copyB}, Point{}},
+		{Image{ID: copyA}, Image{ID: copyB}, Point{}},
+		{Image{ID: copyA, Since: p}, Image{ID: copyA, Since: p}, Point{}},
+		{Image{ID: copyA, Since: q}, Image{ID: copyB, Since: p, Prepared: q}, q}, // it did not hear of the commit,
+		{Image{ID: copyB, Since: p, Prepared: q}, Image{ID: copyA, Since: q}, q}, // and has gone on alone
+		{Image{ID: copyA, Since: p}, Image{ID: copyB, Since: p, Prepared: q}, p},
+		{Image{ID: copyA, Since: q}, Image{ID: copyB, Since: p}, Point{}}, // put back from a backup
 	} {
-		if got := PlanSync(c.a, c.b); got.Full != c.full || got.Why == "" {
+		if got := PlanSync(c.a, c.b); got.Full != c.common.None() || got.Common != c.common || got.Why == "" {
 			t.Errorf("%+v and %+v: %+v", c.a, c.b, got)
 		}
-	}
-}
-
-func TestIntent(t *testing.T) {
-	m := NewIntent(130)
-	has := func(want ...uint64) {
-		t.Helper()
-		var got []uint64
-		for b := range uint64(130) {
-			if m.Has(b) {
-				got = append(got, b)
-			}
-		}
-		if !slices.Equal(got, want) || m.Count() != uint64(len(want)) {
-			t.Errorf("the map has %v, want %v", got, want)
-		}
-	}
-	if !m.Write(3) || m.Write(3) || !m.Write(129) {
-		t.Error("Write does not say what was there")
-	}
-	m.Cut([]uint64{129})
-	m.Write(64)
-	m.Write(3)
-	has(3, 64, 129) // nothing leaves before Commit
-	m.Cut([]uint64{64})
-	m.Write(5)
-	m.Commit()
-	has(5, 64)
-	m.Commit() // no Cut is under way
-	has(5, 64)
-	m.Adopt(Point{7})
-	n, err := LoadIntent(130, m.Since(), m.Words())
-	if err != nil || n.Since() != (Point{7}) || !n.Has(64) {
-		t.Errorf("loaded: %v, %v", n, err)
-	}
-	if _, err := LoadIntent(130, Point{7}, m.Words()[:2]); err == nil {
-		t.Error("a map of another size is taken")
-	}
-	m.Lose()
-	if m.Since() != (Point{}) {
-		t.Error("the common point is not forgotten")
 	}
 }
 

@@ -96,6 +96,9 @@ func (p *proc) replaySlice() {
 	}
 	p.look()
 	until := p.m.Icount() + machine.Icount(p.speed)
+	if p.local != nil {
+		p.local.cutIfDue()
+	}
 	for len(p.received) > 0 {
 		en := p.received[0]
 		target := min(en.Pos, until)
@@ -157,7 +160,7 @@ func (p *proc) apply(en replay.Entry) bool {
 			return false
 		}
 		if p.local != nil {
-			p.local.startCut(en.Seq)
+			p.local.flushTo(en.Seq)
 		}
 	}
 	return true
@@ -195,9 +198,6 @@ func (p *proc) goLive() {
 		return // power-on
 	}
 	p.seq = p.done
-	if p.local != nil {
-		p.local.cut = 0
-	}
 	p.w.check.wentLive(p)
 	again := p.unsent
 	again = slices.DeleteFunc(again, func(o machine.Output) bool { return o.Port.Kind == machine.PortDisk })

@@ -103,10 +103,18 @@ const (
 	BreakLocalSyncUnflushed
 	// BreakLocalIntentLate: a write begins before the map is durable.
 	BreakLocalIntentLate
-	// BreakLocalCutAlone: a block leaves the map when one copy is flushed.
-	BreakLocalCutAlone
 	// BreakLocalCutForgetsPending: it leaves although a write to it is pending.
 	BreakLocalCutForgetsPending
+	// BreakLocalOlderHalfDoes: a write begins that is noted in the half of the map
+	// that the next common point forgets.
+	BreakLocalOlderHalfDoes
+	// BreakLocalCommitUnsettled: that half is forgotten before the other one is
+	// durable.
+	BreakLocalCommitUnsettled
+	// BreakLocalCutUnflushed: a common point is taken before the copies are flushed.
+	BreakLocalCutUnflushed
+	// BreakLocalCutEarly: the backup cuts before it has executed up to the entry.
+	BreakLocalCutEarly
 	// BreakLocalNoHold: the backup does not wait for its own copy.
 	BreakLocalNoHold
 	// BreakLocalErrorIgnored: a failed write counts as done.
@@ -127,7 +135,7 @@ var breakNames = [numBreaks]string{
 	"reads: repeated", "reads: stray", "reads: failed", "reads: never end", "reads: off", "reads: stand still",
 	"claim keeps copies", "name before gate", "arm before sync", "stale power-on", "backup powers on unattended", "flush of one copy",
 	"no catch-up", "only the live copy's map", "only the other copy's map", "no full copy", "synchronised once",
-	"common point unflushed", "intent late", "common point of one", "common point without the pending", "no hold",
+	"common point unflushed", "intent late", "common point without the pending", "older half does", "commit unsettled", "cut unflushed", "cut early", "no hold",
 	"error ignored", "error to the guest", "power-on unflushed",
 }
 

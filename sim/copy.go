@@ -40,8 +40,8 @@ func (b block) bytes() []byte {
 }
 
 // localCopy is the disk of one host: an image on a layer that forgets, in whole
-// or in part, what was not synced when the power is lost; and beside it a label
-// that is replaced as a whole.
+// or in part, what was not synced when the power is lost; and beside it a label,
+// whose parts are replaced one by one.
 type localCopy struct {
 	w        *World
 	cache    [toySectors]block
@@ -53,17 +53,43 @@ type localCopy struct {
 	failing bool
 }
 
-// label is what a copy says of itself, and its write-intent map.
+// label is what a copy says of itself, and its write-intent map, as
+// storage/local's sidecar has it: bits of a generation that is neither base nor
+// the next one do not count.
 type label struct {
 	ft.Image
-	bits uint64
+	base  uint64
+	halfs [2]half // of a generation, by its last bit
 }
+
+// half is the map of one generation.
+type half struct{ generation, bits uint64 }
 
 func newCopy(w *World, host int) *localCopy {
 	c := &localCopy{w: w}
 	c.label.ID = ft.CopyID{byte(host + 1)}
 	c.stableLabel = c.label
 	return c
+}
+
+// intent is the map as the label has it.
+func (l *label) intent() *ft.Intent {
+	k := ft.Kept{Since: l.Since, Prepared: l.Prepared, Generation: l.base, Newer: []uint64{l.of(l.base)}}
+	if next := l.base + 1; l.halfs[next%2].generation == next {
+		k.Generation, k.Older, k.Newer = next, k.Newer, []uint64{l.of(next)}
+	}
+	m, err := ft.LoadIntent(toySectors, k)
+	if err != nil {
+		panic("BUG: sim: " + err.Error())
+	}
+	return m
+}
+
+func (l *label) of(generation uint64) uint64 {
+	if h := l.halfs[generation%2]; h.generation == generation {
+		return h.bits
+	}
+	return 0
 }
 
 func (c *localCopy) write(sector uint64, b block) {
@@ -77,8 +103,15 @@ func (c *localCopy) sync() {
 	c.unsynced = [toySectors][]block{}
 }
 
-// commit makes the label durable.
-func (c *localCopy) commit() { c.stableLabel = c.label }
+// commit makes the label durable, but for the map.
+func (c *localCopy) commit() { c.stableLabel.Image, c.stableLabel.base = c.label.Image, c.label.base }
+
+// commitHalf makes what is noted in the newer half durable.
+func (c *localCopy) commitHalf(m *ft.Intent) {
+	k := m.Kept()
+	c.label.halfs[k.Generation%2] = half{k.Generation, k.Newer[0]}
+	c.stableLabel.halfs = c.label.halfs
+}
 
 // powerLoss leaves of each unsynced sector any of its versions, or a torn one.
 func (c *localCopy) powerLoss(rnd *Rand) {
@@ -94,7 +127,7 @@ func (c *localCopy) powerLoss(rnd *Rand) {
 		}
 	}
 	if rnd.OneIn(6) { // the map is damaged too
-		c.stableLabel.bits, c.stableLabel.Since = 0, ft.Point{}
+		c.stableLabel.halfs, c.stableLabel.Since, c.stableLabel.Prepared = [2]half{}, ft.Point{}, ft.Point{}
 	}
 	c.cache, c.label = c.stable, c.stableLabel
 	c.unsynced = [toySectors][]block{}

@@ -22,13 +22,12 @@ type localDisk struct {
 
 	sync *syncing
 	got  int // backup: blocks of the synchronisation
-	// The Cut that is under way: where, whether the own copy and the peer's are
-	// flushed since.
-	cut       replay.Seq
-	cutOwn    bool
-	cutPeer   bool
-	catchUp   bool
-	confirmed replay.Seq // backup: the last Cut up to which its copy is flushed
+	// Of this pairing: the common point while both run.
+	cut  *ft.PrimaryCut
+	ours *ft.BackupCut
+
+	catchUp   replay.Seq // primary: the backup is to be flushed up to here; 0 if not asked
+	confirmed replay.Seq // backup: it is flushed up to here
 }
 
 type localOp struct {
@@ -42,20 +41,67 @@ func (w *World) local() bool { return w.cfg.Disks == DisksLocal || w.cfg.Disks =
 
 func (p *proc) openCopy() {
 	c := p.host.copy
-	m, err := ft.LoadIntent(toySectors, c.label.Since, []uint64{c.label.bits})
-	if err != nil {
-		panic("BUG: sim: " + err.Error())
-	}
-	p.local = &localDisk{p: p, c: c, m: m}
+	p.local = &localDisk{p: p, c: c, m: c.label.intent(), cut: new(ft.PrimaryCut), ours: new(ft.BackupCut)}
 }
 
-// keepMap makes the map durable, some time later, and goes on.
+// keepMap makes the newer half of the map durable, some time later, and goes on.
 func (d *localDisk) keepMap(then func()) {
 	d.later(1, 4, func() {
-		d.c.label.bits, d.c.label.Since = d.m.Words()[0], d.m.Since()
+		d.c.commitHalf(d.m)
+		then()
+	})
+}
+
+// keep makes the rest of the label durable.
+func (d *localDisk) keep(then func()) {
+	k := d.m.Kept()
+	d.c.label.Since, d.c.label.Prepared = k.Since, k.Prepared
+	d.later(1, 4, func() {
 		d.c.commit()
 		then()
 	})
+}
+
+// fold gives up a Cut that was not committed.
+func (d *localDisk) fold() {
+	d.m.Fold()
+	d.c.commitHalf(d.m)
+	d.c.label.base = d.m.Kept().Generation
+	d.c.commit()
+}
+
+// cutNow is Cut, with what is pending noted.
+func (d *localDisk) cutNow(p ft.Point) {
+	d.m.Cut(p)
+	if !d.p.w.broken(BreakLocalCutForgetsPending) {
+		for _, sector := range d.pending() {
+			d.m.Note(sector, sector)
+		}
+	}
+}
+
+// commit makes a point the common one, in the label too.
+func (d *localDisk) commit(p ft.Point, change func(*ft.Image), then func()) {
+	last := func() {
+		if !d.m.MayCommit(p) {
+			return // it was given up meanwhile
+		}
+		d.m.Commit(p)
+		d.c.label.base = d.m.Kept().Generation
+		change(&d.c.label.Image)
+		d.keep(then)
+	}
+	if d.p.w.broken(BreakLocalCommitUnsettled) {
+		last()
+	} else {
+		d.keepMap(last)
+	}
+}
+
+// noted says whether a write to a sector may begin.
+func (d *localDisk) noted(sector uint64) bool {
+	l := &d.c.stableLabel
+	return l.of(d.m.Kept().Generation)>>sector&1 != 0
 }
 
 // later is how long the host's disk takes; a process that died asks for nothing
@@ -149,9 +195,12 @@ func (d *localDisk) run(op *localOp) {
 				finish()
 			})
 		}
-		d.m.Write(op.o.Sector)
-		d.c.label.bits = d.m.Words()[0]
-		if d.c.stableLabel.bits>>op.o.Sector&1 != 0 || w.broken(BreakLocalIntentLate) {
+		if older := d.m.Kept().Older; older != nil && older[0]>>op.o.Sector&1 != 0 && w.broken(BreakLocalOlderHalfDoes) {
+			write()
+			return
+		}
+		d.m.Note(op.o.Sector, op.o.Sector)
+		if d.noted(op.o.Sector) || w.broken(BreakLocalIntentLate) {
 			write()
 		} else {
 			d.keepMap(write)
@@ -270,76 +319,10 @@ func (d *localDisk) apply(done machine.DiskDone) (in machine.DiskDone, ok bool) 
 	return done, true
 }
 
-// startCut marks this position of the log as the next common point. Completions
-// up to here are of requests that the own copy has done; once it is flushed, and
-// the peer's too, what was written before is the same on both.
-func (d *localDisk) startCut(seq replay.Seq) {
-	pending := d.pending()
-	if d.p.w.broken(BreakLocalCutForgetsPending) {
-		pending = nil
-	}
-	d.m.Cut(pending)
-	d.cut, d.cutOwn, d.cutPeer = seq, false, false
-	d.later(1, 12, func() {
-		if d.cut != seq || d.p.r.State().Final() {
-			return
-		}
-		if d.broken() {
-			d.p.later(func() { d.dropped("flush error") })
-			return
-		}
-		d.c.sync()
-		d.cutOwn = true
-		if d.p.live {
-			d.endCut()
-		} else {
-			d.confirmed = seq
-			d.tell(message{kind: kindFlushedTo, seq: seq})
-		}
-	})
-}
-
-// endCut is the primary's: when both copies are flushed it tells the backup.
-func (d *localDisk) endCut() {
-	peer := d.cutPeer || d.p.w.broken(BreakLocalCutAlone)
-	if d.cut == 0 || !d.cutOwn || !peer || d.sync != nil {
-		return
-	}
-	if s := d.p.r.State(); s != ft.Gated && s != ft.Protected {
-		return
-	}
-	d.m.Commit()
-	d.keepMap(func() {})
-	d.tell(message{kind: kindCommon, seq: d.cut})
-	d.cut = 0
-}
-
-// flushedTo is the backup's word that its copy is flushed up to entry seq.
-func (d *localDisk) flushedTo(e *end, seq replay.Seq) {
-	if seq < d.cut || d.cut == 0 {
-		return
-	}
-	d.cutPeer = true
-	if d.catchUp {
-		d.catchUp = false
-		d.p.r.CaughtUp(e.gen)
-	}
-	d.endCut()
-}
-
-// common is the primary's word that both copies are flushed up to entry seq.
-func (d *localDisk) common(seq replay.Seq) {
-	if d.cut != seq || !d.cutOwn || d.p.live {
-		return
-	}
-	d.m.Commit()
-	d.cut = 0
-	d.keepMap(func() {})
-}
-
 // again repeats, on a new connection, what may have been lost with the old one.
 func (d *localDisk) again() {
 	if d.p.live {
+		d.tellCut()
 		return
 	}
 	if d.p.r.State() == ft.Replaying {
@@ -353,4 +336,5 @@ func (d *localDisk) again() {
 	if d.confirmed != 0 {
 		d.tell(message{kind: kindFlushedTo, seq: d.confirmed})
 	}
+	d.tellPrepared()
 }

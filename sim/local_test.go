@@ -19,7 +19,7 @@ func TestLocalWorlds(t *testing.T) {
 			if testing.Short() {
 				n = min(n, 100)
 			}
-			var served, failovers, runs, refused, partial, excused int
+			var served, failovers, runs, refused, partial, commits, excused int
 			for s := range uint64(n) {
 				r := Run(Config{Seed: *firstFlag + s, Disks: disks})
 				if r.Violation != "" {
@@ -30,14 +30,15 @@ func TestLocalWorlds(t *testing.T) {
 				runs += r.Runs
 				refused += r.Refused
 				partial += r.Partial
+				commits += r.Commits
 				if r.Excused {
 					excused++
 				}
 			}
-			t.Logf("%d worlds: %d requests served in the last runs, %d failovers, %d power-ons, %d refused, %d synchronisations of a part, %d excused",
-				n, served, failovers, runs, refused, partial, excused)
+			t.Logf("%d worlds: %d requests served in the last runs, %d failovers, %d power-ons, %d refused, %d synchronisations of a part, %d common points, %d excused",
+				n, served, failovers, runs, refused, partial, commits, excused)
 			// A simulator in which nothing happens finds nothing.
-			if served < 20*n || failovers < n/6 || runs < n*3/2 || refused < n/3 || partial < n/2 {
+			if served < 20*n || failovers < n/6 || runs < n*3/2 || refused < n/3 || partial < n/2 || commits < 2*n {
 				t.Error("too little happens in these worlds")
 			}
 		})
@@ -62,8 +63,11 @@ func TestBrokenLocalRulesAreFound(t *testing.T) {
 		BreakLocalSyncedOnce:        {other, lost},
 		BreakLocalSyncUnflushed:     {other, lost, invented, "the guest has written"},
 		BreakLocalIntentLate:        {other},
-		BreakLocalCutAlone:          {other},
 		BreakLocalCutForgetsPending: {other, invented},
+		BreakLocalOlderHalfDoes:     {other, invented},
+		BreakLocalCommitUnsettled:   {other, invented},
+		BreakLocalCutUnflushed:      {other, invented, lost},
+		BreakLocalCutEarly:          {other, invented},
 		BreakLocalNoHold:            {other, lost},
 		BreakLocalErrorIgnored:      {"the guest has written"},
 		BreakLocalErrorToGuest:      {"tells its guest"},

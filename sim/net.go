@@ -22,7 +22,9 @@ type message struct {
 	copy  label  // kindSyncAsk, kindSyncHave, kindSynced
 	id    uint64 // kindBlock: sector; kindFlushed: request
 	block block
-	seq   replay.Seq // kindFlushedTo, kindCommon
+	seq   replay.Seq // kindFlushedTo, kindPrepared, kindCommon
+	cut   ft.CutAsk  // kindCut
+	point ft.Point   // kindSyncCommon
 
 	arrives int
 }
@@ -37,13 +39,16 @@ const (
 	kindState
 	kindBye
 	kindFIN
-	kindSyncAsk   // primary: a synchronisation begins
-	kindSyncHave  // backup: what its copy is, and its map
-	kindBlock     // primary: a sector
-	kindSynced    // backup: its copy is complete and flushed
-	kindFlushed   // backup: it has executed a flush
-	kindFlushedTo // backup: its copy is flushed up to an entry
-	kindCommon    // primary: both are
+	kindSyncAsk    // primary: a synchronisation begins
+	kindSyncHave   // backup: what its copy is, and its map
+	kindBlock      // primary: a sector
+	kindSynced     // backup: its copy is complete and flushed
+	kindFlushed    // backup: it has executed a flush
+	kindFlushedTo  // backup: its copy is flushed up to an entry
+	kindSyncCommon // primary: both copies have the point of a synchronisation
+	kindCut        // primary: the map is to be cut at an entry
+	kindPrepared   // backup: its copy has the point of an entry
+	kindCommon     // primary: both have
 )
 
 // stateOf is a State in transfer, with what the world knows about its past.
@@ -209,6 +214,12 @@ func (e *end) receive(m message) {
 		p.post(func() { p.local.flushes.Peer(ft.FlushID{ID: m.id}) })
 	case kindFlushedTo:
 		p.post(func() { p.local.flushedTo(e, m.seq) })
+	case kindSyncCommon:
+		p.post(func() { p.local.syncCommon(m.point) })
+	case kindCut:
+		p.post(func() { p.local.ours.Asked(m.cut) })
+	case kindPrepared:
+		p.post(func() { p.local.prepared(m.seq) })
 	case kindCommon:
 		p.post(func() { p.local.common(m.seq) })
 	}

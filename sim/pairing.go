@@ -295,7 +295,7 @@ func (p *proc) claim(c ft.Claim) {
 	if p.local != nil && p.local.c.stableLabel.Gen != c.Copies.Gen {
 		// The image is marked before the record is asked.
 		p.local.c.label.Gen = c.Copies.Gen
-		p.local.keepMap(func() { p.later(func() { p.claim(c) }) })
+		p.local.keep(func() { p.later(func() { p.claim(c) }) })
 		return
 	}
 	answered := false

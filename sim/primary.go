@@ -38,12 +38,12 @@ func (p *proc) runSlice() {
 			return
 		}
 	}
+	if p.logging && p.local != nil {
+		p.local.maybeCut()
+	}
 	if p.logging {
 		if p.slices%16 == 0 {
 			p.append(replay.DigestCheck{Digest: p.m.Digest()})
-			if p.local != nil && p.local.cut == 0 && p.r.State() == ft.Protected {
-				p.local.startCut(p.seq)
-			}
 		} else if p.slices%4 == 0 {
 			p.append(replay.Horizon{})
 		}
@@ -327,10 +327,10 @@ func (p *proc) sendState(s ft.Seed, point ft.Point, blocks int) bool {
 }
 
 func (p *proc) resume(rs ft.Resume) {
+	if p.local != nil {
+		p.local.again()
+	}
 	if !p.live {
-		if p.local != nil {
-			p.local.again()
-		}
 		if p.shared != nil && p.conn != nil && p.r.State() != ft.Joining {
 			p.conn.send(p.ack(kindAck))
 		}

@@ -26,12 +26,9 @@ const (
 // State.
 func (d *localDisk) beginSync(s ft.Seed) {
 	d.p.sealed = false
-	d.cut, d.catchUp = 0, false
-	d.sync = &syncing{seed: s}
-	for i := range 2 {
-		d.sync.point[i*8] = byte(d.p.w.rnd.Uint64() | 1)
-	}
-	d.sync.point[1], d.sync.point[2] = byte(d.p.w.now), byte(d.p.w.now>>8)
+	d.cut, d.ours, d.catchUp = new(ft.PrimaryCut), new(ft.BackupCut), 0
+	d.fold()
+	d.sync = &syncing{seed: s, point: d.p.w.newPoint(s.Epoch)}
 	d.tell(message{kind: kindSyncAsk, copy: d.c.label})
 }
 
@@ -43,17 +40,15 @@ func (d *localDisk) current(s *syncing, e *end) bool {
 // syncAsked is at the backup: its image is no disk from here on.
 func (d *localDisk) syncAsked(e *end, from label) {
 	d.got = 0
+	d.cut, d.ours = new(ft.PrimaryCut), new(ft.BackupCut)
+	d.fold()
 	have := d.c.label
-	have.bits = d.m.Words()[0]
-	have.Since = d.m.Since()
-	if ft.PlanSync(from.Image, have.Image).Full {
-		d.m.Lose()
-	}
+	d.m.Rebase(ft.PlanSync(from.Image, have.Image).Common)
 	d.c.label.Syncing = !d.p.w.broken(BreakLocalArmUnsynced)
 	if d.p.w.broken(BreakLocalArmUnsynced) {
 		d.p.r.CopySynced(e.gen, d.c.label.ID)
 	}
-	d.keepMap(func() {
+	d.keep(func() {
 		if e.open {
 			e.send(message{kind: kindSyncHave, copy: have})
 		}
@@ -67,9 +62,7 @@ func (d *localDisk) syncKnown(e *end, theirs label) {
 		return
 	}
 	w := d.p.w
-	own := d.c.label
-	own.Since = d.m.Since()
-	plan := ft.PlanSync(own.Image, theirs.Image)
+	plan := ft.PlanSync(d.c.label.Image, theirs.Image)
 	s.known = true
 	if w.broken(BreakLocalArmUnsynced) {
 		d.p.r.CopySynced(e.gen, theirs.ID)
@@ -79,11 +72,11 @@ func (d *localDisk) syncKnown(e *end, theirs label) {
 	case plan.Full && !w.broken(BreakLocalNoFullCopy):
 		s.todo |= allSectors
 	case w.broken(BreakLocalOwnMapOnly):
-		s.todo |= d.m.Words()[0]
+		s.todo |= d.m.Union()[0]
 	case w.broken(BreakLocalTheirMapOnly):
-		s.todo |= theirs.bits
+		s.todo |= theirs.intent().Union()[0]
 	default:
-		s.todo |= d.m.Words()[0] | theirs.bits
+		s.todo |= d.m.Union()[0] | theirs.intent().Union()[0]
 	}
 	if !plan.Full {
 		w.partial++
@@ -110,7 +103,7 @@ func (d *localDisk) syncSlice() bool {
 		return d.p.hook("synchronising")
 	}
 	s.taken = true
-	d.m.Cut(d.pending())
+	d.cutNow(s.point)
 	return d.p.sendState(s.seed, s.point, s.sent)
 }
 
@@ -132,11 +125,11 @@ func (d *localDisk) synced(e *end, point ft.Point, blocks int, loaded func()) {
 				return
 			}
 			loaded()
-			d.m.Cut(d.pending())
-			d.m.Adopt(point)
+			d.cutNow(point)
+			d.m.Prepare(point)
 			d.c.label.Gen = ft.PairGeneration(d.p.w.run, d.p.r.Epoch())
 			d.c.label.Syncing = false
-			d.keepMap(func() {
+			d.keep(func() {
 				d.p.later(func() {
 					if d.p.r.State() != ft.Joining {
 						return
@@ -173,14 +166,14 @@ func (d *localDisk) peerSynced(e *end, theirs label) {
 		if !d.p.w.broken(BreakLocalSyncUnflushed) {
 			d.c.sync()
 		}
-		d.m.Adopt(s.point)
-		d.c.label.Gen = ft.PairGeneration(d.p.w.run, s.seed.Epoch)
-		d.keepMap(func() {
+		marked := func(i *ft.Image) { i.Gen = ft.PairGeneration(d.p.w.run, s.seed.Epoch) }
+		d.commit(s.point, marked, func() {
 			d.p.later(func() {
 				if !d.current(s, e) {
 					return
 				}
 				d.sync = nil
+				d.tell(message{kind: kindSyncCommon, point: s.point})
 				if d.p.w.broken(BreakLocalNameBeforeGate) {
 					d.p.w.arbiter.name(ft.ArmedCopies(d.p.w.run, s.seed.Epoch, d.c.label.ID, theirs.ID))
 				}
@@ -190,6 +183,13 @@ func (d *localDisk) peerSynced(e *end, theirs label) {
 	})
 }
 
+// syncCommon is at the backup: the primary has the point of the synchronisation too.
+func (d *localDisk) syncCommon(point ft.Point) {
+	if d.m.MayCommit(point) && !d.p.live {
+		d.commit(point, func(*ft.Image) {}, func() {})
+	}
+}
+
 // catchUp has the backup flush its copy up to here.
 func (p *proc) catchUp() {
 	if p.w.broken(BreakLocalNoCatchUp) {
@@ -197,8 +197,7 @@ func (p *proc) catchUp() {
 		return
 	}
 	p.append(replay.DigestCheck{Digest: p.m.Digest()})
-	p.local.catchUp = true
-	p.local.startCut(p.seq)
+	p.local.catchUp = p.seq
 	p.flush()
 }
 

@@ -36,6 +36,8 @@ type World struct {
 	idle     int               // looks of the operator at a VM without a process
 	refusals int               // power-ons that the rules refused
 	partial  int               // synchronisations of a part of the disk
+	points   int               // common points that were begun
+	commits  int               // those that both copies have, without a synchronisation
 
 	// With reads by the backup.
 	ownReads, waited int
@@ -76,6 +78,7 @@ type Result struct {
 	Runs      int // power-ons; more than one only with local disks
 	Refused   int // power-ons that the rules refused
 	Partial   int // synchronisations of a part
+	Commits   int // common points while both ran
 	OwnReads  int // by backups,
 	Waited    int // and changes that waited for one
 	Faults    []string
@@ -130,7 +133,7 @@ func Run(cfg Config) Result {
 	}
 	w.check.atEnd()
 	r := Result{Seed: cfg.Seed, Violation: w.check.violation, Served: w.client.answered, Failovers: w.check.failovers,
-		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Runs: w.runs, Refused: w.refusals, Partial: w.partial, OwnReads: w.ownReads, Waited: w.waited, Faults: w.faults.done}
+		Claims: len(w.arbiter.cells), Excused: w.check.excused != "", Ended: w.arbiter.ended, Runs: w.runs, Refused: w.refusals, Partial: w.partial, Commits: w.commits, OwnReads: w.ownReads, Waited: w.waited, Faults: w.faults.done}
 	for _, p := range w.procs {
 		if p.r != nil {
 			r.Epoch = max(r.Epoch, p.r.Epoch())

@@ -47,15 +47,6 @@ func (b *bitmap) setAll() {
 	}
 }
 
-// or adds all of other, which is of the same size.
-func (b *bitmap) or(other *bitmap) {
-	for i := range b.words {
-		if w := other.words[i].Load(); w != 0 {
-			b.words[i].Or(w)
-		}
-	}
-}
-
 // next is the first number in it from i on, and false if there is none.
 func (b *bitmap) next(i uint64) (uint64, bool) {
 	if i >= b.n {

@@ -66,9 +66,10 @@ type Copy struct {
 	rand      io.Reader
 
 	// gate is held for reading by whatever changes the image, and for writing
-	// where nothing may: by a cut, and by the last round of a Source.
+	// by the last round of a Source, where nothing may.
 	gate   sync.RWMutex
 	intent *intent
+	points sync.Mutex             // one point is committed, or given up, at a time
 	track  atomic.Pointer[bitmap] // for a Source: what has changed meanwhile
 	failed atomic.Pointer[Error]
 	paired atomic.Bool
@@ -303,9 +304,8 @@ func (c *Copy) readSidecar() error {
 		return fmt.Errorf("%s: %w: it is %d bytes long, not %d; see above for a copy that is made anew", side, ErrDamaged, size, want)
 	}
 	h := c.h
-	c.intent = newIntent(c.side, &h)
-	lost, err := c.intent.load()
-	if err != nil {
+	lost := false
+	if c.intent, lost, err = loadIntent(c.side, &h); err != nil {
 		return &Error{Copy: c.h.Copy, Path: side, Op: "read", Err: err}
 	}
 	if lost {
@@ -339,14 +339,14 @@ func (c *Copy) Status() Status {
 	h := &c.h
 	return Status{
 		Copy: h.Copy, VM: h.VM, Gen: h.Gen, State: h.State, Reason: h.Reason,
-		Sectors: h.Sectors, RegionSize: 1 << h.RegionShift, Regions: h.regions(), Marked: c.intent.union().count(),
+		Sectors: h.Sectors, RegionSize: 1 << h.RegionShift, Regions: h.regions(), Marked: c.intent.count(),
 		Common: h.Common, Prepared: h.Prepared,
 	}
 }
 
 // Image is what the protocol wants to know of it.
 func (s *Status) Image() ft.Image {
-	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common.ID, Prepared: s.Prepared.ID}
+	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common, Prepared: s.Prepared}
 }
 
 // Sectors is the capacity in 512-byte sectors.

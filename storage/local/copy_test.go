@@ -240,9 +240,10 @@ func TestLostHeaderIsNoticed(t *testing.T) {
 	f, c, o := adopted(t, testSize, testShift)
 	side := f.names["disk"+sidecarSuffix]
 	for range 3 {
-		must(nil, c.Cut())
+		p := Point{Gen: gen0, ID: [16]byte{1}}
+		c.Cut(p, nil)
 		must(nil, c.WriteAt(make([]byte, 512), 0))
-		must(nil, c.Commit(Point{Gen: gen0, ID: ft.Point{1}}))
+		must(nil, c.Commit(p))
 	}
 	newest := int64(c.h.Seq%2) * slotSize
 	clear(side.current[newest : newest+slotSize])
@@ -257,6 +258,46 @@ func TestLostHeaderIsNoticed(t *testing.T) {
 	f.names["disk"].locked = false
 	if _, err := Open(context.Background(), "disk", o); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "made anew") {
 		t.Errorf("two generations back: %v", err)
+	}
+}
+
+// What is pending at a cut is in the map when the common point is: the copy may
+// lack it for ever.
+func TestPendingWritesOutliveTheCommonPoint(t *testing.T) {
+	f, c, o := adopted(t, testSize, testShift)
+	must(nil, c.WriteAt(make([]byte, 512), 0))
+	must(nil, c.WriteAt(make([]byte, 512), 9<<testShift))
+	p, q := Point{Gen: gen0, ID: [16]byte{1}}, Point{Gen: gen0, ID: [16]byte{2}}
+	if !c.Cut(p, []Range{{3<<testShift - 512, 1024}}) || c.Cut(q, nil) {
+		t.Fatal("there is one cut at a time")
+	}
+	if n := c.Status().Marked; n != 4 {
+		t.Errorf("%d regions are noted before the point is common", n)
+	}
+	must(nil, c.Commit(q)) // that is another one
+	must(nil, c.Prepare(p))
+	must(nil, c.Commit(p))
+	f.crash(rand.New(rand.NewPCG(1, 1)), 0)
+	r := must(Open(context.Background(), "disk", o)).(*Copy)
+	if s := r.Status(); s.Marked != 2 || s.Common != p || !s.Prepared.None() {
+		t.Errorf("%+v", s)
+	}
+	// A write after a cut is noted anew, and one that comes to nothing leaves all
+	// of it in the map.
+	must(nil, r.Enter(gen0))
+	must(nil, r.WriteAt(make([]byte, 512), 9<<testShift))
+	r.Cut(q, nil)
+	before := f.syncs
+	must(nil, r.WriteAt(make([]byte, 512), 9<<testShift))
+	if f.syncs == before {
+		t.Error("a write began whose region is noted in the half that is forgotten")
+	}
+	must(nil, r.Fold())
+	must(nil, r.Commit(q))
+	f.crash(rand.New(rand.NewPCG(1, 1)), 0)
+	r = must(Open(context.Background(), "disk", o)).(*Copy)
+	if s := r.Status(); s.Marked != 3 || s.Common != p || !r.Cut(q, nil) {
+		t.Errorf("after a cut that was given up: %+v", s)
 	}
 }
 

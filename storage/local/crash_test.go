@@ -93,11 +93,7 @@ func (w *world) block() (p []byte, off int64) {
 // replays, by the backup too.
 func (w *world) write(backupToo bool) error {
 	p, off := w.block()
-	for at := off; at < off+int64(len(p)); at += 512 {
-		if w.touched != nil {
-			w.touched[at] = true
-		}
-	}
+	w.begun(off, int64(len(p)))
 	zero := w.rng.IntN(6) == 0
 	do := func(c *Copy) error {
 		if zero {
@@ -118,6 +114,15 @@ func (w *world) write(backupToo bool) error {
 		return w.replay()
 	}
 	return nil
+}
+
+// begun notes what the guest has written since the last Hold.
+func (w *world) begun(off, n int64) {
+	for at := off; at < off+n; at += 512 {
+		if w.touched != nil {
+			w.touched[at] = true
+		}
+	}
 }
 
 // replay lets the backup do what it may by now.
@@ -276,25 +281,56 @@ func (w *world) synchronise(lose int) (Progress, error) {
 
 func (w *world) image(i int) []byte { return w.fs[i].names["disk"].current }
 
-// commonPoint is one in the middle of lockstep.
+// commonPoint is one in the middle of lockstep, with a write pending at the cut:
+// one host has done it, or has it under way, and the other begins it later. The
+// backup cuts at the same position, or at a later one.
 func (w *world) commonPoint() error {
 	p := Point{Gen: ft.PairGeneration(testRun, w.epoch)}
 	must((&seeded{w.rng}).Read(p.ID[:]))
-	for _, c := range w.c {
-		if err := c.Cut(); err != nil {
+	live, backup := w.c[w.live], w.c[1-w.live]
+	b, off := w.block()
+	pending := []Range{{off, int64(len(b))}}
+	do := func(c *Copy) error { return c.WriteAt(b, off) }
+	early := w.rng.IntN(2) // whose copy has done the write before its cut
+	w.begun(off, int64(len(b)))
+	if early == 0 {
+		if err := do(live); err != nil {
 			return err
 		}
+	} else if err := do(backup); err != nil {
+		return err
+	}
+	if err := errors.Join(live.Fold(), backup.Fold()); err != nil {
+		return err
+	}
+	if !live.Cut(p, pending) {
+		return errors.New("an earlier cut counts after Fold")
+	}
+	if err := w.writes(w.rng.IntN(3), true); err != nil {
+		return err
+	}
+	if !backup.Cut(p, pending) {
+		return errors.New("an earlier cut counts after Fold")
 	}
 	if err := w.writes(2, true); err != nil {
 		return err
 	}
-	if err := w.c[1-w.live].Prepare(p); err != nil {
+	if err := backup.Prepare(p); err != nil {
 		return err
 	}
-	if err := w.c[w.live].Commit(p); err != nil {
+	if err := live.Commit(p); err != nil {
 		return err
 	}
-	return w.c[1-w.live].Commit(p)
+	late := do
+	if early == 0 {
+		w.backlog = append(w.backlog, late)
+	} else if err := late(live); err != nil {
+		return err
+	}
+	if err := backup.Commit(p); err != nil {
+		return err
+	}
+	return w.replay()
 }
 
 // script is a life of the pair; it ends early when the power fails.
@@ -329,9 +365,7 @@ func (w *world) script() error {
 	if err := w.writes(3, false); err != nil {
 		return err
 	}
-	if err := w.c[w.live].Cut(); err != nil {
-		return err
-	}
+	w.c[w.live].Cut(Point{}, nil)
 	if err := w.writes(3, false); err != nil {
 		return err
 	}

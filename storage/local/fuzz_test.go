@@ -33,7 +33,7 @@ func FuzzHeader(f *testing.F) {
 func FuzzMapSector(f *testing.F) {
 	m := newBitmap(5000)
 	m.set(4000)
-	f.Add(encodeMapSector(7, m, 1), uint64(5000))
+	f.Add(encodeMapSector(7, m.snapshot(), 1), uint64(5000))
 	f.Fuzz(func(t *testing.T, b []byte, regions uint64) {
 		if len(b) != sectorSize || regions == 0 || regions > 1<<16 {
 			return

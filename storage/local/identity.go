@@ -8,24 +8,9 @@ import (
 	"github.com/lockstep-vm/lockstep/ft"
 )
 
-// A Point is a common point: a moment of the disk's history whose contents two
-// copies had, durably, alike. Both maps count from it. The zero Point is none.
-type Point struct {
-	Gen ft.Generation
-	// ID is made at random for each attempt: an epoch that was not armed may
-	// be begun again, with another copy.
-	ID ft.Point
-}
-
-// None says that there is no common point.
-func (p Point) None() bool { return p == Point{} }
-
-func (p Point) String() string {
-	if p.None() {
-		return "none"
-	}
-	return fmt.Sprintf("%s/%x", p.Gen, p.ID[:4])
-}
+// Point is a common point: a moment of the disk's history whose contents two
+// copies had, durably, alike.
+type Point = ft.Point
 
 // State is what a copy is, as its sidecar says it. Only the run record says
 // which copies are current.

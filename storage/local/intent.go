@@ -1,13 +1,15 @@
 package local
 
 import (
-	"fmt"
 	"sync"
+	"sync/atomic"
+
+	"github.com/lockstep-vm/lockstep/ft"
 )
 
-// intent is the durable write-intent map: which regions were written since the
-// last common point. A region's bit is durable before the first write into it
-// begins; one sync of the sidecar serves all who wait for one.
+// intent is the durable side of the write-intent map, whose rules are ft's: a
+// region's bit is durable before the first write into it begins; one sync of the
+// sidecar serves all who wait for one.
 type intent struct {
 	file File
 	h    *header // layout only
@@ -16,74 +18,78 @@ type intent struct {
 	turn    *sync.Cond
 	syncing bool
 	failed  error
-	base    uint64 // the older generation that counts
-	current uint64 // the one that writes are noted in: base, or base+1 after a cut
-	maps    [2]*generation
+	wanted  *ft.Intent
+	base    uint64 // the older generation that counts for the sidecar
+	// newer is what of wanted's newer half is in the sidecar. A write looks there
+	// first, and takes no lock.
+	newer atomic.Pointer[generation]
 }
 
-// generation is the map of one of the two generations that count.
+// generation is the map of one generation in the sidecar.
 type generation struct {
-	wanted  *bitmap // in memory
-	durable *bitmap // in the sidecar
+	number  uint64
+	durable *bitmap
 	dirty   *bitmap // sectors of the map whose wanted bits are not all durable
 }
 
 // maxAhead is how many regions a sequential writer's sync notes in advance.
 const maxAhead = 64
 
-func newGeneration(h *header) *generation {
+func newGeneration(h *header, number uint64) *generation {
 	n := h.regions()
-	return &generation{newBitmap(n), newBitmap(n), newBitmap((n + sectorBits - 1) / sectorBits)}
+	return &generation{number, newBitmap(n), newBitmap((n + sectorBits - 1) / sectorBits)}
 }
 
-func newIntent(file File, h *header) *intent {
-	m := &intent{file: file, h: h, base: h.Generation, current: h.Generation}
+// loadIntent reads the map. lost says that the sidecar has a generation from
+// beyond its header: what it says cannot be relied on.
+func loadIntent(file File, h *header) (m *intent, lost bool, err error) {
+	m = &intent{file: file, h: h, base: h.Generation}
 	m.turn = sync.NewCond(&m.mu)
-	m.maps = [2]*generation{newGeneration(h), newGeneration(h)}
-	return m
-}
-
-// load reads the map. lost says that the sidecar has a generation from beyond
-// its header: what it says cannot be relied on.
-func (m *intent) load() (lost bool, err error) {
-	sectors := (m.h.regions() + sectorBits - 1) / sectorBits
+	sectors := (h.regions() + sectorBits - 1) / sectorBits
 	area := make([]byte, sectors*sectorSize)
-	for _, g := range []uint64{m.base, m.base + 1} {
-		if _, err := m.file.ReadAt(area, m.h.sectorAt(g, 0)); err != nil {
-			return false, err
+	older, newer := newGeneration(h, m.base), newGeneration(h, m.base+1)
+	cut := false
+	for _, g := range []*generation{older, newer} {
+		if _, err := file.ReadAt(area, h.sectorAt(g.number, 0)); err != nil {
+			return nil, false, err
 		}
 		for n := range sectors {
 			sector := area[n*sectorSize : (n+1)*sectorSize]
 			have, damaged := decodeMapSector(sector)
 			if have > m.base+1 {
-				return true, nil
+				return nil, true, nil
 			}
-			if have == g || damaged {
-				addMapSector(m.maps[g%2].wanted, n, sector, damaged)
-				addMapSector(m.maps[g%2].durable, n, sector, damaged)
-				m.current = max(m.current, g)
+			if have == g.number || damaged {
+				addMapSector(g.durable, n, sector, damaged)
+				cut = cut || g == newer
 			}
 		}
 	}
-	return false, nil
+	kept := ft.Kept{Since: h.Common, Prepared: h.Prepared, Generation: older.number, Newer: older.durable.snapshot()}
+	m.newer.Store(older)
+	if cut {
+		kept.Generation, kept.Older, kept.Newer = newer.number, kept.Newer, newer.durable.snapshot()
+		m.newer.Store(newer)
+	}
+	m.wanted, err = ft.LoadIntent(h.regions(), kept)
+	return m, false, err
 }
 
 // mark returns once the bits of regions first to last are durable.
 func (m *intent) mark(first, last uint64) error {
-	g := m.maps[m.current%2]
-	if g.durable.hasRange(first, last) {
+	if m.newer.Load().durable.hasRange(first, last) {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !g.wanted.hasRange(first, last) {
-		g.want(first, min(last+g.ahead(first), g.wanted.n-1))
-	}
 	for {
+		if !m.wanted.Noted(first, last) { // perhaps for a cut since
+			m.note(first, min(last+m.ahead(first), m.h.regions()-1))
+		}
 		switch {
 		case m.failed != nil:
 			return m.failed
-		case g.durable.hasRange(first, last):
+		case m.newer.Load().durable.hasRange(first, last):
 			return nil
 		case m.syncing:
 			m.turn.Wait()
@@ -93,44 +99,41 @@ func (m *intent) mark(first, last uint64) error {
 	}
 }
 
-func (g *generation) want(first, last uint64) {
-	g.wanted.setRange(first, last)
-	g.dirty.setRange(first/sectorBits, last/sectorBits)
+// note is called with mu.
+func (m *intent) note(first, last uint64) {
+	m.wanted.Note(first, last)
+	m.newer.Load().dirty.setRange(first/sectorBits, last/sectorBits)
 }
 
 // ahead is how many regions to note beyond a write at region first: as many as
 // lie noted right before it. A bit too many costs a comparison of hashes at the
 // next re-synchronisation.
-func (g *generation) ahead(first uint64) uint64 {
+func (m *intent) ahead(first uint64) uint64 {
 	n := uint64(0)
-	for n < maxAhead && first > n && g.wanted.has(first-n-1) {
+	for n < maxAhead && first > n && m.wanted.Noted(first-n-1, first-n-1) {
 		n++
 	}
 	return n
 }
 
-// flush makes all wanted bits durable that are wanted when it begins. It is
+// flush makes durable what is noted in the newer half when it begins. It is
 // called with mu, and gives it up meanwhile.
 func (m *intent) flush() {
 	type write struct {
-		g *generation
 		n uint64
 		b []byte
-		o int64
 	}
 	var writes []write
-	for gen := m.base; gen <= m.current; gen++ {
-		g := m.maps[gen%2]
-		for n, ok := g.dirty.next(0); ok; n, ok = g.dirty.next(n + 1) {
-			g.dirty.clear(n)
-			writes = append(writes, write{g, n, encodeMapSector(gen, g.wanted, n), m.h.sectorAt(gen, n)})
-		}
+	g, words := m.newer.Load(), m.wanted.Kept().Newer
+	for n, ok := g.dirty.next(0); ok; n, ok = g.dirty.next(n + 1) {
+		g.dirty.clear(n)
+		writes = append(writes, write{n, encodeMapSector(g.number, words, n)})
 	}
 	m.syncing = true
 	m.mu.Unlock()
 	var err error
 	for _, w := range writes {
-		if _, err = m.file.WriteAt(w.b, w.o); err != nil {
+		if _, err = m.file.WriteAt(w.b, m.h.sectorAt(g.number, w.n)); err != nil {
 			break
 		}
 	}
@@ -143,58 +146,112 @@ func (m *intent) flush() {
 		m.failed = err
 	} else {
 		for _, w := range writes {
-			addMapSector(w.g.durable, w.n, w.b, false)
+			addMapSector(g.durable, w.n, w.b, false)
 		}
 	}
 	m.turn.Broadcast()
 }
 
-// cut begins the next generation. The caller sees to it that no write is under
-// way and that only one generation counts.
-func (m *intent) cut() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.base != m.current {
-		panic(fmt.Sprintf("BUG: storage: a cut of generation %d while %d counts", m.current, m.base))
-	}
-	m.current++
-	m.maps[m.current%2] = newGeneration(m.h)
-}
-
-// fold notes all of the older generation in the newer one as well. The header
-// may forget the older one after it.
-func (m *intent) fold() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	from, to := m.maps[m.base%2], m.maps[m.current%2]
-	to.wanted.or(from.wanted)
-	to.dirty.setAll()
+// settle returns once all that is noted in the newer half is durable.
+func (m *intent) settle() error {
 	for m.failed == nil {
-		if _, dirty := to.dirty.next(0); !dirty && !m.syncing {
-			return nil
-		}
-		if m.syncing {
+		_, dirty := m.newer.Load().dirty.next(0)
+		switch {
+		case m.syncing:
 			m.turn.Wait()
-		} else {
+		case dirty:
 			m.flush()
+		default:
+			return nil
 		}
 	}
 	return m.failed
 }
 
-// forget lets go of the older generation, after the header has.
-func (m *intent) forget() {
+// cut begins the next generation, in memory only, with the regions in pending
+// noted. It does not wait, and does nothing if the one before still counts.
+func (m *intent) cut(p Point, pending []Range) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.base = m.current
+	g := m.newer.Load()
+	if m.base != g.number {
+		return false
+	}
+	m.wanted.Cut(p)
+	m.newer.Store(newGeneration(m.h, g.number+1))
+	for _, r := range pending {
+		if r.Len > 0 {
+			m.note(r.regions(m.h))
+		}
+	}
+	return true
+}
+
+// isCut says whether two generations count.
+func (m *intent) isCut() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.base != m.newer.Load().number
+}
+
+func (m *intent) mayCommit(p Point) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wanted.MayCommit(p)
+}
+
+// fold notes all of the older generation in the newer one as well, durably.
+func (m *intent) fold() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.base == m.newer.Load().number {
+		return nil
+	}
+	m.wanted.Fold()
+	m.newer.Load().dirty.setAll()
+	if err := m.settle(); err != nil {
+		return err
+	}
+	m.base = m.newer.Load().number
+	return nil
+}
+
+// commit forgets the older generation, once the newer one is durable.
+func (m *intent) commit(p Point) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.settle(); err != nil {
+		return err
+	}
+	m.wanted.Commit(p)
+	m.base = m.newer.Load().number
+	return nil
+}
+
+// do is for what changes only the points.
+func (m *intent) do(f func(*ft.Intent)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m.wanted)
+}
+
+// fill puts into a header what the map has for it.
+func (m *intent) fill(h *header) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	k := m.wanted.Kept()
+	h.Generation, h.Common, h.Prepared = m.base, k.Since, k.Prepared
 }
 
 // union is every region in the map.
-func (m *intent) union() *bitmap {
+func (m *intent) union() []uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := newBitmap(m.h.regions())
-	all.or(m.maps[m.base%2].wanted)
-	all.or(m.maps[m.current%2].wanted)
-	return all
+	return m.wanted.Union()
+}
+
+func (m *intent) count() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wanted.Count()
 }

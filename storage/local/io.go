@@ -67,8 +67,8 @@ func (c *Copy) change(op string, off, n int64, do func() error) error {
 	c.gate.RLock()
 	defer c.gate.RUnlock()
 	shift := c.intent.h.RegionShift
-	if err := c.intent.mark(uint64(off)>>shift, uint64(off+n-1)>>shift); err != nil {
-		return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
+	if err := c.intent.mark(Range{off, n}.regions(c.intent.h)); err != nil {
+		return c.noIntent(err)
 	}
 	err := do()
 	if t := c.track.Load(); t != nil {

@@ -17,6 +17,7 @@ func (c *Copy) note(change func(*header)) error {
 	defer c.mu.Unlock()
 	h := c.h
 	change(&h)
+	c.intent.fill(&h)
 	h.Seq++
 	_, err := c.side.WriteAt(h.encode(), int64(h.Seq%2)*slotSize)
 	if err == nil {
@@ -111,61 +112,67 @@ func (c *Copy) MarkStale(reason string) error {
 	return c.note(func(h *header) { h.State, h.Reason = Stale, reason })
 }
 
-// Cut begins a common point without a re-synchronisation: both replicas call it
-// at the same position of the log, when they have submitted everything before
-// and nothing after it. It waits for the writes that are under way.
-func (c *Copy) Cut() error {
-	if err := c.foldOlder(); err != nil {
-		return err
-	}
-	c.gate.Lock()
-	c.intent.cut()
-	c.gate.Unlock()
-	return nil
+// Range is bytes of the image.
+type Range struct{ Off, Len int64 }
+
+func (r Range) regions(h *header) (first, last uint64) {
+	return uint64(r.Off) >> h.RegionShift, uint64(r.Off+r.Len-1) >> h.RegionShift
 }
 
-// foldOlder ends a common point that was begun and never noted.
-func (c *Copy) foldOlder() error {
+// Cut begins the common point p without a re-synchronisation (ft/cut.go), in memory
+// only: it does not wait for the disk. pending are the ranges of the changes
+// whose completion is not in the log; no other is under way. False means that an
+// earlier cut still counts: Fold, and cut later.
+func (c *Copy) Cut(p Point, pending []Range) bool { return c.intent.cut(p, pending) }
+
+// Fold ends a cut that was begun and will not be committed, if there is one.
+func (c *Copy) Fold() error {
 	if f := c.failed.Load(); f != nil {
 		return f
 	}
-	if c.intent.base == c.intent.current {
+	c.points.Lock()
+	defer c.points.Unlock()
+	if !c.intent.isCut() {
 		return nil
 	}
 	if err := c.intent.fold(); err != nil {
-		return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
+		return c.noIntent(err)
 	}
-	return c.forgetOlder(func(*header) {})
+	return c.note(func(*header) {})
 }
 
 // Prepare makes durable what was written before the cut, and notes that this
 // copy has the point. The backup calls it, when all requests before the cut are
 // done, and then tells the primary.
-func (c *Copy) Prepare(p Point) error {
+func (c *Copy) Prepare(p Point) error { return c.prepare(p, func(*header) {}) }
+
+func (c *Copy) prepare(p Point, change func(*header)) error {
 	if err := c.Sync(); err != nil {
 		return err
 	}
-	return c.note(func(h *header) { h.Prepared = p })
+	c.intent.do(func(m *ft.Intent) { m.Prepare(p) })
+	return c.note(change)
 }
 
 // Commit makes p the common point and forgets the map that led to it. The
 // primary calls it when all its requests before the cut are done and the other
-// copy is prepared, and then tells the backup, which calls it too.
+// copy is prepared, and then tells the backup, which calls it too. If the cut was
+// folded, nothing comes of it.
 func (c *Copy) Commit(p Point) error {
 	if err := c.Sync(); err != nil {
 		return err
 	}
-	return c.forgetOlder(func(h *header) { h.Common, h.Prepared, h.Gen = p, Point{}, p.Gen })
+	c.points.Lock()
+	defer c.points.Unlock()
+	if !c.intent.mayCommit(p) {
+		return nil
+	}
+	if err := c.intent.commit(p); err != nil {
+		return c.noIntent(err)
+	}
+	return c.note(func(h *header) { h.Gen = p.Gen })
 }
 
-// forgetOlder notes a header for which only the current generation counts.
-func (c *Copy) forgetOlder(change func(*header)) error {
-	err := c.note(func(h *header) {
-		change(h)
-		h.Generation = c.intent.current
-	})
-	if err == nil {
-		c.intent.forget()
-	}
-	return err
+func (c *Copy) noIntent(err error) error {
+	return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
 }

@@ -28,13 +28,8 @@ func MakePlan(source, target Status, sourceMap, targetMap []uint64) (Plan, error
 	words := int((source.Regions + 63) / 64)
 	p := Plan{Regions: make([]uint64, words)}
 	plan := ft.PlanSync(source.Image(), target.Image())
-	switch plan.Common {
-	case ft.Point{}:
-		p.Full, p.Why = true, plan.Why
-	case source.Common.ID:
-		p.Common = source.Common
-	default:
-		p.Common = target.Common // the source was a backup that never heard of the commit
+	if p.Full, p.Common = plan.Full, plan.Common; p.Full {
+		p.Why = plan.Why
 	}
 	if !p.Full && source.RegionSize != target.RegionSize {
 		p.Full, p.Why = true, "their maps have regions of different sizes"

@@ -13,7 +13,7 @@ import (
 // is ahead.
 func TestPreparedCopyOfAPairingThatWasCutOffIsNoLaterOne(t *testing.T) {
 	status := func(id byte, gen ft.Generation) Status {
-		return Status{Copy: ft.CopyID{id}, VM: "vm/disk0", Gen: gen, State: InUse, Sectors: 2048, RegionSize: 1 << 20, Regions: 1, Common: Point{ID: ft.Point{1}}}
+		return Status{Copy: ft.CopyID{id}, VM: "vm/disk0", Gen: gen, State: InUse, Sectors: 2048, RegionSize: 1 << 20, Regions: 1, Common: Point{ID: [16]byte{1}}}
 	}
 	for _, tt := range []struct {
 		source, target ft.Generation

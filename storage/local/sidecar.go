@@ -173,12 +173,12 @@ func (h *header) validate() error {
 }
 
 // encodeMapSector makes sector number n of the map from the bits.
-func encodeMapSector(generation uint64, m *bitmap, n uint64) []byte {
+func encodeMapSector(generation uint64, words []uint64, n uint64) []byte {
 	b := make([]byte, sectorSize)
 	binary.LittleEndian.PutUint64(b[8:], generation)
 	for w := range uint64(sectorBits / 64) {
-		if at := n*(sectorBits/64) + w; at < uint64(len(m.words)) {
-			binary.LittleEndian.PutUint64(b[sectorHeader+w*8:], m.words[at].Load())
+		if at := n*(sectorBits/64) + w; at < uint64(len(words)) {
+			binary.LittleEndian.PutUint64(b[sectorHeader+w*8:], words[at])
 		}
 	}
 	binary.LittleEndian.PutUint64(b, xxh3.Hash(b[8:]))

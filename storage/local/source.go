@@ -194,7 +194,7 @@ func (s *Source) receiveMap(ctx context.Context, hello Hello) ([]uint64, error) 
 
 // plan begins a session: what to compare, and from here on what is written.
 func (s *Source) plan(ctx context.Context, hello Hello, words []uint64) error {
-	if err := s.c.foldOlder(); err != nil {
+	if err := s.c.Fold(); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(s.c.rand, s.session[:]); err != nil {
@@ -203,7 +203,7 @@ func (s *Source) plan(ctx context.Context, hello Hello, words []uint64) error {
 	// First track, then read the map: a write is in one of them at least.
 	s.todo = newBitmap(s.c.intent.h.regions() * tracksInRegion)
 	s.c.track.Store(s.todo)
-	p, err := MakePlan(s.c.Status(), hello.Status, s.c.intent.union().snapshot(), words)
+	p, err := MakePlan(s.c.Status(), hello.Status, s.c.intent.union(), words)
 	if err != nil {
 		return err
 	}
@@ -386,7 +386,9 @@ func (s *Source) Hold(ctx context.Context, gen ft.Generation) error {
 		s.conn = nil
 		return err
 	}
-	s.c.intent.cut()
+	if !s.c.Cut(p, nil) { // nothing is under way
+		panic("BUG: storage: a re-synchronisation ends and an earlier cut still counts")
+	}
 	s.c.track.Store(nil)
 	s.point, s.ended = p, true
 	return nil

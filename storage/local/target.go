@@ -8,6 +8,8 @@ import (
 	"math/bits"
 
 	"github.com/zeebo/blake3"
+
+	"github.com/lockstep-vm/lockstep/ft"
 )
 
 // Conn carries the messages of one re-synchronisation, whole and in order. Send
@@ -58,7 +60,7 @@ func (c *Copy) NewTarget() (*Target, error) {
 func (t *Target) Hello() [][]byte {
 	s := t.c.Status()
 	out := [][]byte{Encode(Hello{Status: s, Instance: t.instance, Map: true})}
-	words := t.c.intent.union().snapshot()
+	words := t.c.intent.union()
 	for first := 0; first < len(words); first += mapPart {
 		end := min(first+mapPart, len(words))
 		out = append(out, Encode(MapPart{First: uint64(first), Words: words[first:end], Last: end == len(words)}))
@@ -149,14 +151,12 @@ func (t *Target) begin(m Begin) error {
 	if t.phase == targetSyncing && t.session == m.Session {
 		return nil
 	}
-	if err := t.c.foldOlder(); err != nil {
+	if err := t.c.Fold(); err != nil {
 		return err
 	}
 	// The map counts from Common, and so from a point that it was prepared for too.
-	err := t.c.note(func(h *header) {
-		h.State, h.Reason, h.Common, h.Prepared = Syncing, "", m.Common, Point{}
-	})
-	if err != nil {
+	t.c.intent.do(func(i *ft.Intent) { i.Rebase(m.Common) })
+	if err := t.c.note(func(h *header) { h.State, h.Reason = Syncing, "" }); err != nil {
 		return err
 	}
 	t.c.writable.Store(true)
@@ -199,16 +199,10 @@ func (t *Target) zero(m Zero) error {
 // end makes the contents durable before the sidecar says that they are valid.
 // What the replica writes from here on belongs to the next common point.
 func (t *Target) end(m End) ([][]byte, error) {
-	if err := t.c.Cut(); err != nil {
-		return nil, err
+	if !t.c.Cut(m.Point, nil) {
+		return nil, errMessage
 	}
-	if err := t.c.Sync(); err != nil {
-		return nil, err
-	}
-	err := t.c.note(func(h *header) {
-		h.State, h.Prepared, h.Gen = InUse, m.Point, m.Point.Gen
-	})
-	if err != nil {
+	if err := t.c.prepare(m.Point, func(h *header) { h.State, h.Gen = InUse, m.Point.Gen }); err != nil {
 		return nil, err
 	}
 	t.point, t.phase = m.Point, targetPrepared
