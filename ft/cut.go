@@ -90,12 +90,11 @@ func (c *BackupCut) Due(seq replay.Seq) bool {
 	return c.ask.Seq != 0 && !c.cut && seq >= c.ask.Seq
 }
 
-// Begin notes that the map was Cut, and says for which point it is to be
-// prepared.
-func (c *BackupCut) Begin() CutAsk {
-	c.cut = true
-	return c.ask
-}
+// Ask is what the primary asks for.
+func (c *BackupCut) Ask() CutAsk { return c.ask }
+
+// Begin notes that the map was Cut.
+func (c *BackupCut) Begin() { c.cut = true }
 
 // Prepared reports that the copy is flushed since and the map prepared for the
 // point of entry seq.

@@ -25,6 +25,8 @@ const (
 	diskFlushedTo = 3
 	diskCommon    = 4
 	diskSynced    = 5
+	diskCut       = 6
+	diskPrepared  = 7
 )
 
 const (
@@ -47,7 +49,12 @@ const (
 	NoteFlushed NoteKind = diskFlushed
 	// NoteFlushedTo (from the backup): its copy is flushed up to entry Seq.
 	NoteFlushedTo NoteKind = diskFlushedTo
-	// NoteCommon (from the primary): both copies are flushed up to entry Seq.
+	// NoteCut (from the primary): its map is cut at entry Seq, for the common
+	// point Point of the pairing (ft.CutAsk).
+	NoteCut NoteKind = diskCut
+	// NotePrepared (from the backup): its copy has the point of entry Seq, durably.
+	NotePrepared NoteKind = diskPrepared
+	// NoteCommon (from the primary): both copies have the point of entry Seq.
 	NoteCommon NoteKind = diskCommon
 	// NoteSynced (from the backup): its copy, Copy, is complete, flushed and
 	// marked with the pairing's generation.
@@ -56,20 +63,21 @@ const (
 
 // DiskNote is what one replica tells the other of its copy of the local disks.
 type DiskNote struct {
-	Kind NoteKind
-	Gen  uint64 // of the connection that it came on; not sent
-	Disk uint8
-	ID   uint64
-	Seq  replay.Seq
-	Copy ft.CopyID
+	Kind  NoteKind
+	Gen   uint64 // of the connection that it came on; not sent
+	Disk  uint8
+	ID    uint64
+	Seq   replay.Seq
+	Point [16]byte // the id
+	Copy  ft.CopyID
 }
 
 // from is who sends such a note; 0 for nobody.
 func (k NoteKind) from() Role {
 	switch k {
-	case NoteFlushed, NoteFlushedTo, NoteSynced:
+	case NoteFlushed, NoteFlushedTo, NoteSynced, NotePrepared:
 		return RoleBackup
-	case NoteCommon:
+	case NoteCut, NoteCommon:
 		return RolePrimary
 	}
 	return 0
@@ -82,6 +90,8 @@ func (n DiskNote) append(b []byte) []byte {
 		return binary.AppendUvarint(append(b, n.Disk), n.ID)
 	case NoteSynced:
 		return append(b, n.Copy[:]...)
+	case NoteCut:
+		return append(binary.AppendUvarint(b, uint64(n.Seq)), n.Point[:]...)
 	default:
 		return binary.AppendUvarint(b, uint64(n.Seq))
 	}
@@ -101,6 +111,9 @@ func decodeNote(from Role, body []byte) (DiskNote, error) {
 		n.ID = f.varint()
 	case n.Kind == NoteSynced:
 		f.into(n.Copy[:])
+	case n.Kind == NoteCut:
+		n.Seq = replay.Seq(f.varint())
+		f.into(n.Point[:])
 	default:
 		n.Seq = replay.Seq(f.varint())
 	}

@@ -232,12 +232,15 @@ func TestDiskNotes(t *testing.T) {
 
 func TestNoteRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := DiskNote{Kind: rapid.SampledFrom([]NoteKind{NoteFlushed, NoteFlushedTo, NoteCommon, NoteSynced}).Draw(t, "kind")}
+		n := DiskNote{Kind: rapid.SampledFrom([]NoteKind{NoteFlushed, NoteFlushedTo, NoteCommon, NoteSynced, NoteCut, NotePrepared}).Draw(t, "kind")}
 		switch n.Kind {
 		case NoteFlushed:
 			n.Disk, n.ID = rapid.Uint8Max(machine.MaxDisks-1).Draw(t, "disk"), rapid.Uint64().Draw(t, "id")
 		case NoteSynced:
 			copy(n.Copy[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "copy"))
+		case NoteCut:
+			n.Seq = replay.Seq(rapid.Uint64().Draw(t, "seq"))
+			copy(n.Point[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "point"))
 		default:
 			n.Seq = replay.Seq(rapid.Uint64().Draw(t, "seq"))
 		}
@@ -264,7 +267,7 @@ func TestNoteRoundTrip(t *testing.T) {
 func TestBadDiskFramesAreRefused(t *testing.T) {
 	for _, body := range [][]byte{
 		{}, {0}, {diskMessage}, {diskMessage, machine.MaxDisks}, append([]byte{diskMessage, 0}, make([]byte, MaxDiskMessage+1)...),
-		{diskFlushed, machine.MaxDisks, 1}, {diskFlushed, 0, 0x81, 0}, {diskCommon, 1}, {diskSynced + 1},
+		{diskFlushed, machine.MaxDisks, 1}, {diskFlushed, 0, 0x81, 0}, {diskCommon, 1}, {diskCut, 1}, {diskPrepared}, {diskPrepared + 1},
 	} {
 		l := &link{role: RolePrimary}
 		c := &conn{done: make(chan struct{})}

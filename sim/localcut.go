@@ -94,8 +94,9 @@ func (d *localDisk) cutIfDue() {
 		d.fold()
 		return
 	}
-	ours, ask := d.ours, d.ours.Begin()
+	ours, ask := d.ours, d.ours.Ask()
 	d.cutNow(ask.Point)
+	ours.Begin()
 	d.flushed(func() bool { return d.ours == ours }, func() {
 		d.m.Prepare(ask.Point)
 		d.keep(func() {

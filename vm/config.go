@@ -13,6 +13,7 @@ import (
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/storage"
+	"github.com/lockstep-vm/lockstep/storage/local"
 )
 
 // Config is what one replica is made of: the guest's computer, which both
@@ -81,11 +82,17 @@ type Config struct {
 	// digestEvery is the interval of digests in the log, in instructions; tests
 	// have a shorter one.
 	digestEvery machine.Icount
+	// files is what local disks lie in; nil for the operating system's.
+	files local.FS
 	// wrapCopy puts tests between a local disk and its copy.
 	wrapCopy func(storage.Backend) storage.Backend
 	// paceSync is called before n bytes of a re-synchronisation are sent. It may be
 	// nil; tests have one.
 	paceSync func(ctx context.Context, n int) error
+	// cutEvery and cutRegions say when the map of a local disk is cut; tests have
+	// it sooner.
+	cutEvery   time.Duration
+	cutRegions uint64
 	// retryEvery is the time between two attempts of a disk that has stopped;
 	// tests have another one.
 	retryEvery time.Duration
@@ -138,6 +145,9 @@ func (c *Config) validate() error {
 	}
 	if c.digestEvery == 0 {
 		c.digestEvery = digestEvery
+	}
+	if c.cutEvery == 0 {
+		c.cutEvery, c.cutRegions = cutEvery, cutRegions
 	}
 	if c.retryEvery == 0 {
 		c.retryEvery = retryEvery

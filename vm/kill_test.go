@@ -57,6 +57,7 @@ func child(args []string) int {
 		_ = out.Encode(e)
 	}
 	cfg.OnEvent = tell
+	s.forgetting(&cfg)
 	if os.Getenv(consoleEnv) != "" {
 		cfg.ConsoleAt = func(offset uint64, b []byte) error {
 			tell(Event{Kind: "console", Text: fmt.Sprintf("%d %x", offset, b)})
@@ -85,7 +86,7 @@ func child(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	o, err := r.Run(ctx)
-	if toy, ok := r.m.(*sim.Toy); ok && toy.Corrupt()+toy.Failed() > 0 {
+	if toy, ok := r.m.(corruptible); ok && toy.Corrupt()+toy.Failed() > 0 {
 		tell(Event{Kind: "corrupt", Text: fmt.Sprintf("%d reads, %d errors", toy.Corrupt(), toy.Failed())})
 	}
 	fmt.Fprintln(os.Stderr, o, err)

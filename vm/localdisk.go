@@ -31,6 +31,7 @@ type localDisks struct {
 	both   bool          // a flush waits for both copies
 
 	tasks sync.WaitGroup
+	cut   *localCut  // of the newest pairing; nil before the first
 	sync  *localSync // of the pairing that begins; nil if none does
 	last  *localSync // the newest, which may still be giving up
 	// following: this replica did the requests of a machine that it loaded.
@@ -122,7 +123,7 @@ func (r *Replica) openCopies() error {
 }
 
 func (r *Replica) openCopy(i int, o local.Options) (*local.Copy, error) {
-	o.VM = fmt.Sprintf("%s/%d", r.cfg.Name, i)
+	o.FS, o.VM = r.cfg.files, fmt.Sprintf("%s/%d", r.cfg.Name, i)
 	return local.Open(r.ctx, r.cfg.Disks[i].Path, o)
 }
 

@@ -70,15 +70,21 @@ func (r *Replica) flushAgain() {
 	if r.local.confirmed != 0 {
 		r.backup.TellDisk(r.gen, logchan.DiskNote{Kind: logchan.NoteFlushedTo, Seq: r.local.confirmed})
 	}
+	r.tellPrepared()
 }
 
 // catchUp has the backup flush its copy up to here: every digest in the log asks
 // for that.
 func (r *Replica) catchUp() {
+	r.local.catchUp = r.digest()
+	r.flush()
+}
+
+// digest appends a digest.
+func (r *Replica) digest() replay.Seq {
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
 	r.check()
-	r.local.catchUp = r.last.Seq
-	r.flush()
+	return r.last.Seq
 }
 
 // flushTo flushes the backup's copy up to a digest that it has compared. All
@@ -105,9 +111,15 @@ func (r *Replica) flushTo(e replay.Entry) {
 	})
 }
 
-// diskNotes takes what the backup has told of its copy.
+// diskNotes takes what the other replica has told of its copy.
 func (r *Replica) diskNotes() {
-	if r.primary == nil || r.local == nil {
+	switch {
+	case r.local == nil:
+		return
+	case r.backup != nil:
+		r.cutNotes()
+	}
+	if r.primary == nil {
 		return
 	}
 	l := r.local
@@ -117,8 +129,11 @@ func (r *Replica) diskNotes() {
 			l.flushes.Peer(ft.FlushID{Disk: n.Disk, ID: n.ID})
 		case logchan.NoteFlushedTo:
 			if l.catchUp != 0 && n.Seq >= l.catchUp {
-				l.catchUp = 0
-				r.proto.CaughtUp(n.Gen)
+				r.proto.CaughtUp(n.Gen) // which may be a connection that was lost since
+			}
+		case logchan.NotePrepared:
+			if l.cut != nil {
+				l.cut.primary.Prepared(n.Seq)
 			}
 		case logchan.NoteSynced:
 			if l.sync != nil {

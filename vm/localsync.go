@@ -48,10 +48,11 @@ type SyncStatus struct {
 }
 
 // beginSync makes a re-synchronisation on connection gen the one that is under
-// way, and runs f beside the owner once the one before has let go of the images.
+// way, and runs f beside the owner once what was before has let go of the images.
 func (l *localDisks) beginSync(r *Replica, gen uint64, f func(ctx context.Context, s *localSync) error, failed func(error)) {
 	l.endSync()
-	before := l.last
+	l.beginCuts(r.now())
+	before, worked := l.last, l.cutDone()
 	ctx, cancel := context.WithCancel(r.ctx)
 	s := &localSync{cancel: cancel, done: make(chan struct{}), conns: make(chan uint64, 1)}
 	s.conns <- gen
@@ -61,6 +62,9 @@ func (l *localDisks) beginSync(r *Replica, gen uint64, f func(ctx context.Contex
 		defer cancel()
 		if before != nil {
 			<-before.done
+		}
+		if worked != nil {
+			<-worked
 		}
 		if err := f(ctx, s); err != nil {
 			r.box.do(func() {

@@ -22,6 +22,7 @@ func (r *Replica) protocol() {
 	}
 	r.reportPeer()
 	r.diskNotes()
+	r.moveCommonPoint()
 	r.retryDisks()
 	r.obey()
 	r.seekBackup()
@@ -159,6 +160,7 @@ func (r *Replica) connected(e logchan.Event) {
 		r.proto.Connected(e.Gen, e.Peer.Received)
 		r.local.resumeSync(e.Gen)
 		r.tellSynced()
+		r.tellCut()
 	}
 }
 

@@ -344,6 +344,9 @@ func (c *Copy) Status() Status {
 	}
 }
 
+// Marked is that of Status. It does not wait for the disk.
+func (c *Copy) Marked() uint64 { return c.intent.count() }
+
 // Image is what the protocol wants to know of it.
 func (s *Status) Image() ft.Image {
 	return ft.Image{ID: s.Copy, Gen: s.Gen, Syncing: s.State == Syncing, Since: s.Common, Prepared: s.Prepared}
