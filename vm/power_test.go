@@ -306,8 +306,7 @@ func (s wideCopies) start(primary, backup string, area int) (live, other *proces
 	s.t.Setenv(powerEnv, fmt.Sprint(s.flush, " ", area))
 	other = s.on(backup).start("backup")
 	live = s.on(primary).start("primary", other.address(s.t))
-	armed(s.t, live, other, 1)
-	return live, other
+	return live, s.armed(live, other, backup, 1)
 }
 
 // alike starts a pair whose guest leaves an area alone, so that nothing but the
@@ -343,9 +342,10 @@ func TestPowerLossOfOneHost(t *testing.T) {
 			s := wideCopies{newWideStage(t), flush}
 			a, b := "a", "b"
 			live, other := s.start(a, b, 0)
-			all := []*process{live, other}
+			all := []*process{live}
 			for round := range 8 {
-				armed(t, live, other, round+1)
+				other = s.armed(live, other, b, round+1)
+				all = append(all, other)
 				time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond)
 				dead := other
 				if rng.IntN(2) == 0 {
@@ -355,9 +355,9 @@ func TestPowerLossOfOneHost(t *testing.T) {
 				s.losePower(rng, dead, b)
 				live.log.awaitText(t, claimed(round+1))
 				other = s.on(b).start("backup", dead.address(t))
-				all = append(all, other)
 			}
-			armed(t, live, other, 9)
+			other = s.armed(live, other, b, 9)
+			all = append(all, other)
 			_ = live.Process.Kill()
 			_ = other.Process.Kill()
 			full, told := 0, 0
@@ -403,12 +403,22 @@ func TestPowerLossOfBothHosts(t *testing.T) {
 	}
 }
 
-// armed waits until both are armed for an epoch.
-func armed(t *testing.T, live, other *process, epoch int) {
-	t.Helper()
-	for _, p := range []*process{live, other} {
-		p.log.awaitText(t, fmt.Sprintf("armed for epoch %d", epoch))
+// armed waits until both are armed for an epoch. A backup that is not armed leaves
+// when its connection is lost: then another one is started on its host.
+func (s wideCopies) armed(live, other *process, host string, epoch int) (backup *process) {
+	s.t.Helper()
+	text := fmt.Sprintf("armed for epoch %d", epoch)
+	for end := time.Now().Add(patience); !live.log.says(text) || !other.log.says(text); time.Sleep(time.Millisecond) {
+		select {
+		case <-other.done:
+			other = s.on(host).start("backup", other.address(s.t))
+		default:
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("nothing said %q among %v and %v", text, live.log.list, other.log.list)
+		}
 	}
+	return other
 }
 
 // claimed is what who has won an epoch says when it goes on alone.
