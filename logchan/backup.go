@@ -47,6 +47,11 @@ type Backup struct {
 // acknowledgement covers the last of them.
 const quietAcks = 10 * time.Millisecond
 
+// quietBytes is how much of them is acknowledged sooner: the primary fills the
+// memory of what is acknowledged again, and while that is little it stays in the
+// processor's cache.
+const quietBytes = 1 << 20
+
 // quiet says whether nothing waits for the acknowledgement of entries. While a
 // guest computes or reads its disk they are all there is, and every
 // acknowledgement wakes a thread on the primary's host.
@@ -57,6 +62,12 @@ func quiet(entries []replay.Entry) bool {
 		}
 	}
 	return len(entries) > 0
+}
+
+// ackDue says whether entries are acknowledged at once, so many bytes and so long
+// after the last acknowledgement.
+func ackDue(entries []replay.Entry, bytes int, after time.Duration) bool {
+	return !quiet(entries) || bytes >= quietBytes || after >= quietAcks
 }
 
 // entryCost is what an entry in the mailbox is counted as, besides its bytes.
@@ -195,7 +206,7 @@ func (b *Backup) acknowledge(c *conn, echo uint64) {
 	if c.closed || b.inquired != 0 {
 		return
 	}
-	c.acked = b.link.ep.now()
+	c.acked, c.since = b.link.ep.now(), 0
 	c.answer = &a // replaces one that could not be sent yet: acknowledgements are cumulative
 	if !c.blocked {
 		c.pump()
@@ -300,7 +311,8 @@ func (b *Backup) entries(c *conn, body []byte) error {
 		b.countOwn(fresh)
 	}
 	b.released.Store(max(b.released.Load(), p.released))
-	if !quiet(fresh) || b.link.ep.now()-c.acked >= quietAcks {
+	c.since += len(body)
+	if ackDue(fresh, c.since, b.link.ep.now()-c.acked) {
 		b.acknowledge(c, p.time)
 	}
 	select {

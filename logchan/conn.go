@@ -52,7 +52,8 @@ type conn struct {
 	ready  bool          // primary: the peer has the whole State, entries may follow; mu
 	chunks chan chunk    // primary: pieces of the State to send
 	answer *ack          // backup: the acknowledgement to send next; mu
-	acked  time.Duration // backup: when one was last made; link.mu
+	acked  time.Duration // backup: when one was last made,
+	since  int           // and the bytes received since; link.mu
 
 	inquiry  replay.Seq // backup: to be sent; primary: received; 0 for none; mu
 	accounts [][]byte   // primary: bodies of Account frames to send; mu

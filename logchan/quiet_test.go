@@ -78,3 +78,18 @@ func TestWhatSomethingWaitsForIsAcknowledgedAtOnce(t *testing.T) {
 		t.Error("entries that were received before a reconnect are not acknowledged again")
 	}
 }
+
+func TestQuietEntriesAreAcknowledgedNowAndThen(t *testing.T) {
+	for _, c := range []struct {
+		bytes int
+		after time.Duration
+		due   bool
+	}{{0, 0, false}, {quietBytes - 1, quietAcks - 1, false}, {quietBytes, 0, true}, {0, quietAcks, true}} {
+		if got := ackDue([]replay.Entry{horizon(1)}, c.bytes, c.after); got != c.due {
+			t.Errorf("%d bytes and %v after an acknowledgement another one is due: %v", c.bytes, c.after, got)
+		}
+	}
+	if !ackDue([]replay.Entry{frame(1, 10)}, 0, 0) {
+		t.Error("a frame is not acknowledged at once")
+	}
+}

@@ -34,12 +34,13 @@ func (r *Replica) mark() {
 }
 
 // toSend notes that an entry was appended to the channel.
-func (r *Replica) toSend(b replay.Body) {
+func (r *Replica) toSend(e replay.Entry) {
 	l := &r.live
-	if !l.unsent {
-		l.unsent, l.since = true, l.lastEntry
+	if l.unsent == 0 {
+		l.since = l.lastEntry
 	}
-	l.urgent = l.urgent || !replay.Quiet(b)
+	l.unsent += replay.SizeBound(e)
+	l.urgent = l.urgent || l.unsent >= gatherBytes || !replay.Quiet(e.Body)
 }
 
 // flush sends what must not wait any longer.
@@ -53,7 +54,7 @@ func (r *Replica) flush() {
 	if l.uncovered && now-l.leftAt >= coverAfter {
 		r.cover()
 	}
-	if l.urgent || l.unsent && now-l.since >= gatherFor {
+	if l.urgent || l.unsent > 0 && now-l.since >= gatherFor {
 		r.send()
 	}
 }
@@ -62,17 +63,17 @@ func (r *Replica) flush() {
 func (r *Replica) send() {
 	r.cover()
 	l := &r.live
-	if l.unsent && l.seeded(r.primary) {
+	if l.unsent > 0 && l.seeded(r.primary) {
 		r.primary.Flush()
 	}
-	l.unsent, l.urgent = false, false
+	l.unsent, l.urgent = 0, false
 }
 
 // sendDue is the time, in ns, after which flush has something to send if nothing
 // is appended; false if it has nothing.
 func (r *Replica) sendDue(now int64) (int64, bool) {
 	l := &r.live
-	return max(l.since+gatherFor-now, 0), l.unsent
+	return max(l.since+gatherFor-now, 0), l.unsent > 0
 }
 
 // disksBusy says whether a disk will soon be done with a request.

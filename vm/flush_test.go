@@ -15,7 +15,7 @@ func TestQuietEntriesAreGathered(t *testing.T) {
 	if _, some := r.sendDue(r.now()); some {
 		t.Error("there is something to send before there is an entry")
 	}
-	quiet := replay.Input{In: machine.DiskDone{}}
+	quiet := replay.Entry{Body: replay.Input{In: machine.DiskDone{}}}
 	now := r.now()
 	r.live.lastEntry = now
 	r.toSend(quiet)
@@ -29,16 +29,21 @@ func TestQuietEntriesAreGathered(t *testing.T) {
 	}
 
 	r.live.since = r.now() + int64(time.Hour)
-	if r.flush(); !r.live.unsent {
+	if r.flush(); r.live.unsent == 0 {
 		t.Error("quiet entries were sent at once")
 	}
-	r.toSend(replay.Marker{})
-	if r.flush(); r.live.unsent || r.live.urgent {
+	r.toSend(replay.Entry{Body: replay.Marker{}})
+	if r.flush(); r.live.unsent > 0 || r.live.urgent {
 		t.Error("a marker waits")
 	}
 	r.toSend(quiet)
 	r.live.since = r.now() - gatherFor
-	if r.flush(); r.live.unsent {
+	if r.flush(); r.live.unsent > 0 {
 		t.Error("what is due was not sent")
+	}
+	r.live.since = r.now() + int64(time.Hour)
+	r.toSend(replay.Entry{Body: replay.Input{In: machine.DiskDone{Bytes: make([]byte, gatherBytes)}}})
+	if r.flush(); r.live.unsent > 0 {
+		t.Error("what is enough for a write was not sent")
 	}
 }

@@ -20,6 +20,7 @@ const (
 	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
 	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
 	gatherFor    = 1_000_000     // ns that entries for which nothing waits are kept to be sent with others
+	gatherBytes  = 128 << 10     // bytes of them that are enough for a write
 	coverAfter   = 200_000       // ns of a guest that runs on after which disk writes get their marker
 )
 
@@ -35,7 +36,7 @@ type liveState struct {
 	entropy  []uint32 // lengths of entropy requests that wait
 
 	lastEntry  int64 // host time of the newest entry
-	unsent     bool  // there are entries that were not sent,
+	unsent     int   // bytes, at most, of entries that were not sent,
 	since      int64 // the oldest of which is from this host time,
 	urgent     bool  // and something waits for one of them
 	uncovered  bool  // disk writes wait at the gate for a marker,
@@ -301,7 +302,7 @@ func (r *Replica) append(b replay.Body) replay.Seq {
 		if err := r.primary.Append(e); err != nil {
 			panic(fmt.Sprintf("BUG: vm: the channel refuses an entry: %v", err))
 		}
-		r.toSend(b)
+		r.toSend(e)
 	}
 	if r.recorder != nil {
 		if err := r.recorder.Append(e); err != nil {
@@ -386,7 +387,7 @@ func (r *Replica) seed() {
 		r.event(EventNote, "the state cannot be sent: %v", err)
 		return
 	}
-	r.live.pairing, r.live.unsent, r.live.urgent = true, false, false
+	r.live.pairing, r.live.unsent, r.live.urgent = true, 0, false
 	r.out.beginReads()
 	r.local.beginEarlier(r.m)
 	r.live.lastDigest, r.live.digestTime = r.m.Icount(), r.now()
