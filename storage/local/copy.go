@@ -72,7 +72,6 @@ type Copy struct {
 	points sync.Mutex             // one point is committed, or given up, at a time
 	track  atomic.Pointer[bitmap] // for a Source: what has changed meanwhile
 	failed atomic.Pointer[Error]
-	paired atomic.Bool
 	live   atomic.Bool
 	source atomic.Bool // there is a Source or Target
 	// writable: the sidecar says durably that the image is being written.

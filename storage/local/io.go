@@ -1,7 +1,6 @@
 package local
 
 import (
-	"errors"
 	"fmt"
 )
 
@@ -48,7 +47,7 @@ func (c *Copy) Sync() error {
 	}
 	if err := c.file.Sync(); err != nil {
 		// What the kernel could not write it may forget, and then say that all is well.
-		return c.lost(&Error{Copy: c.h.Copy, Path: c.path, Op: "sync", Err: err, Final: true})
+		return c.fail(&Error{Copy: c.h.Copy, Path: c.path, Op: "sync", Err: err, Final: true})
 	}
 	return nil
 }
@@ -77,24 +76,9 @@ func (c *Copy) change(op string, off, n int64, do func() error) error {
 		t.setRange(uint64(off/unit), uint64((off+n-1)/unit))
 	}
 	if err != nil {
-		e := &Error{Copy: c.h.Copy, Path: c.path, Op: op, Off: off, Len: n, Err: err}
-		if c.paired.Load() {
-			e.Final = true
-			return c.lost(e)
-		}
-		return e
+		return &Error{Copy: c.h.Copy, Path: c.path, Op: op, Off: off, Len: n, Err: err}
 	}
 	return nil
-}
-
-// lost notes, if it can, that the copy is stale, unless it is the only one.
-func (c *Copy) lost(e *Error) error {
-	if c.paired.Load() {
-		if err := c.MarkStale(e.Error()); err != nil && !errors.Is(err, e) {
-			e.Err = fmt.Errorf("%w (nor could the copy be marked stale: %w)", e.Err, err)
-		}
-	}
-	return c.fail(e)
 }
 
 func (c *Copy) within(off, n int64) {

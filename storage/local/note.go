@@ -99,10 +99,6 @@ func (c *Copy) Claim(_ context.Context, number ft.Fence, _ func(why string)) err
 	return nil
 }
 
-// SetPaired says whether another replica has a copy that is current. While that
-// is so, a copy that fails marks itself stale; the only copy never does.
-func (c *Copy) SetPaired(paired bool) { c.paired.Store(paired) }
-
 // MarkStale notes durably that the copy is not to be relied on: its replica has
 // halted, or it was dropped from the run record.
 func (c *Copy) MarkStale(reason string) error {
