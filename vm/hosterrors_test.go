@@ -122,11 +122,20 @@ func TestNeitherHostHasRoom(t *testing.T) {
 		st := g.Status()
 		return st.State == "alone" && len(st.Stopped) == 1
 	}
-	primary.until(t, "replica that stands still alone", func() bool { return alone(primary) || alone(backup) })
+	gone := func(g *running) bool {
+		select {
+		case <-g.done:
+			return true
+		default:
+			return false
+		}
+	}
+	primary.until(t, "replica that has the VM", func() bool { return alone(primary) || alone(backup) || gone(primary) || gone(backup) })
 	left, lost := primary, backup
-	if alone(backup) {
+	if alone(backup) || gone(primary) {
 		left, lost = backup, primary
 	}
+	left.until(t, "replica that stands still alone", func() bool { return alone(left) })
 	one := left.later(t)
 	two := left.later(t)
 	if one.Position != two.Position || len(two.Stopped) != 1 {
