@@ -34,6 +34,20 @@ func TestLogTellerTellsBehindEachEnd(t *testing.T) {
 	}
 }
 
+// The guest's last line may come when its replica has told all that it will.
+func TestLogTellerDoesNotWaitForAReplicaThatHasEnded(t *testing.T) {
+	for _, state := range []vm.Outcome{vm.Ended, vm.Halted} {
+		var out bytes.Buffer
+		l := &logTeller{out: &out, status: func() (s vm.Status) {
+			s.State, s.Log.Bytes = state.String(), 7
+			return s
+		}}
+		if _, err := l.Write([]byte("@@end a 0\n")); err != nil || !strings.HasSuffix(out.String(), "@@log a 7\n") {
+			t.Errorf("told %q, %v", out.String(), err)
+		}
+	}
+}
+
 func TestDiskReport(t *testing.T) {
 	r := newDiskReport(2, []DiskMode{SharedLogged, OnStore}, "6.12", "jit")
 	for round := range 2 {

@@ -37,12 +37,13 @@ func (l *logTeller) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// logged is the bytes of log of a status that is younger than the call.
+// logged is the bytes of log of a status that is younger than the call, or of the
+// last one: a guest that has powered off has no younger.
 func (l *logTeller) logged() uint64 {
 	asked := time.Now()
 	for {
 		s := l.status()
-		if s.Time.After(asked) {
+		if s.Time.After(asked) || s.State == vm.Ended.String() || s.State == vm.Halted.String() {
 			return s.Log.Bytes
 		}
 		time.Sleep(time.Millisecond)
