@@ -22,7 +22,8 @@ import (
 // The zero value is a VM that is alone: no read is the backup's.
 type PeerReads struct {
 	on      bool
-	reads   []*peerRead // in the guest's order
+	reads   []*peerRead           // in the guest's order
+	made    map[Request]*peerRead // those of them that are not completed
 	waiting map[Request]*afterReads
 	logged  uint64
 }
@@ -47,7 +48,7 @@ type afterReads struct {
 // guest's order.
 func (p *PeerReads) Begin() []Request {
 	run := p.End()
-	p.on, p.waiting = true, map[Request]*afterReads{}
+	p.on, p.made, p.waiting = true, map[Request]*peerRead{}, map[Request]*afterReads{}
 	return run
 }
 
@@ -63,7 +64,9 @@ func (p *PeerReads) Made(o machine.Output) {
 	switch {
 	case !p.on:
 	case o.Op == machine.DiskRead:
-		p.reads = append(p.reads, &peerRead{Request: RequestOf(o), blocks: blocksOf(o)})
+		r := &peerRead{Request: RequestOf(o), blocks: blocksOf(o)}
+		p.reads = append(p.reads, r)
+		p.made[r.Request] = r
 	case changes(o):
 		c := &afterReads{Request: RequestOf(o)}
 		for _, r := range p.reads {
@@ -81,16 +84,17 @@ func (p *PeerReads) Made(o machine.Output) {
 // Completed notes a completion that goes into the log now.
 func (p *PeerReads) Completed(d machine.DiskDone) (c ReadDone, run []Request) {
 	req := Request{Disk: d.Disk, ID: d.ID}
-	i := slices.IndexFunc(p.reads, func(r *peerRead) bool { return r.Request == req })
+	done := p.made[req]
+	delete(p.made, req)
 	switch {
-	case i < 0:
+	case done == nil:
 		return ReadDone{}, nil
 	case d.Status != machine.DiskOK:
-		return ReadDone{}, p.drop(func(r *peerRead) bool { return r.Request == req })
+		return ReadDone{}, p.drop(func(r *peerRead) bool { return r == done })
 	}
 	p.logged++
-	p.reads[i].number = p.logged
-	return ReadDone{Own: true, Awaited: len(p.reads[i].before) > 0}, nil
+	done.number = p.logged
+	return ReadDone{Own: true, Awaited: len(done.before) > 0}, nil
 }
 
 // ReadDone is how the log tells of a completion.
@@ -117,6 +121,7 @@ func (p *PeerReads) PeerDone(n uint64) []Request {
 // PoweredOff notes that the guest is off: no further completion goes into the
 // log, so the backup completes no further read.
 func (p *PeerReads) PoweredOff() []Request {
+	clear(p.made)
 	return p.drop(func(r *peerRead) bool { return r.number == 0 })
 }
 
