@@ -61,6 +61,10 @@ func (s *stage) pairThatReads(m *medium) (primary, backup *running, ways [2]*way
 	}
 	backup = start(ways[1], "")
 	primary = start(ways[0], backup.Addr())
+	s.t.Cleanup(func() { // a power-off waits for the backup's reads
+		ways[0].breaks(nil)
+		ways[1].breaks(nil)
+	})
 	primary.log.await(s.t, EventProtected)
 	backup.log.await(s.t, EventProtected)
 	return primary, backup, ways
@@ -124,8 +128,10 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	primary, backup, ways := s.pairThatReads(newMedium())
 	primary.works(t, 20)
 	ways[0].breaks(unix.EIO)
-	ways[1].breaks(unix.EIO)
+	// Not before: what waits for reads of the backup's does not reach the
+	// primary's disk.
 	primary.log.await(t, EventDiskStopped)
+	ways[1].breaks(unix.EIO)
 	backup.until(t, "error of the backup's", func() bool { return ways[1].failures() > 0 })
 	ways[1].breaks(nil)
 	backup.until(t, "a live backup", func() bool {
