@@ -102,7 +102,9 @@ func TestDiskMessagesComeInOrder(t *testing.T) {
 // A receiver that is slow makes the sender wait, and its host is not silent
 // meanwhile.
 func TestDiskMessagesAreBounded(t *testing.T) {
-	x := connect(t, config(1), config(2), "")
+	pc, bc := config(1), config(2)
+	pc.Heartbeat, bc.Heartbeat = time.Hour, time.Hour // a slow host must not make another connection
+	x := connect(t, pc, bc, "")
 	gen := connected(t, x)
 	p, b := x.both(t, gen, 3)
 	ctx, stop := context.WithCancel(limited(t))
