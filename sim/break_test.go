@@ -29,20 +29,30 @@ func TestBrokenRulesAreFound(t *testing.T) {
 	}
 	for b := BreakNothing + 1; b < BreakReadsNoWait; b++ {
 		t.Run(b.String(), func(t *testing.T) {
-			other := ""
-			for seed := uint64(1); seed <= 1500; seed++ {
-				r := Run(Config{Seed: seed, Break: b})
-				for _, h := range harm[b] {
-					if strings.Contains(r.Violation, h) {
-						t.Logf("seed %d: %s", seed, r.Violation)
-						return
-					}
-				}
-				if r.Violation != "" && other == "" {
-					other = r.Violation
-				}
-			}
-			t.Errorf("not found in 1500 seeds (another violation: %q)", other)
+			found(t, harm[b], 1, 1500, Config{Break: b})
 		})
 	}
+}
+
+// found fails unless one of the worlds, with one seed after the other, does the
+// harm.
+func found(t *testing.T, harm []string, from, to uint64, worlds ...Config) {
+	t.Helper()
+	other := ""
+	for seed := from; seed <= to; seed++ {
+		for _, cfg := range worlds {
+			cfg.Seed = seed
+			r := Run(cfg)
+			for _, h := range harm {
+				if strings.Contains(r.Violation, h) {
+					t.Logf("seed %d: %s", seed, r.Violation)
+					return
+				}
+			}
+			if other == "" {
+				other = r.Violation
+			}
+		}
+	}
+	t.Errorf("not found up to seed %d (another violation: %q)", to, other)
 }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"strings"
 	"testing"
 )
 
@@ -84,20 +83,7 @@ func TestBrokenRulesOfReadsAreFound(t *testing.T) {
 	from := map[Break]uint64{BreakReadsStray: 1000, BreakReadsOffWaits: 300} // rare
 	for b := BreakReadsNoWait; b < BreakLocalClaimKeepsCopies; b++ {
 		t.Run(b.String(), func(t *testing.T) {
-			first := ""
-			for seed := max(from[b], 1); seed <= 2500; seed++ {
-				r := Run(Config{Seed: seed, Break: b, Disks: DisksReadByBackup, ResetAt: resetAt[b]})
-				for _, h := range harm[b] {
-					if strings.Contains(r.Violation, h) {
-						t.Logf("seed %d: %s", seed, r.Violation)
-						return
-					}
-				}
-				if r.Violation != "" && first == "" {
-					first = r.Violation
-				}
-			}
-			t.Errorf("not found up to seed 2500 (another violation: %q)", first)
+			found(t, harm[b], max(from[b], 1), 2500, Config{Break: b, Disks: DisksReadByBackup, ResetAt: resetAt[b]})
 		})
 	}
 }

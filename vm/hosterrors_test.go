@@ -156,11 +156,11 @@ func (p *process) limit(t *testing.T, bytes uint64) {
 	t.Helper()
 	var now unix.Rlimit
 	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_FSIZE, nil, &now); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	now.Cur = min(bytes, now.Max)
 	if err := unix.Prlimit(p.Process.Pid, unix.RLIMIT_FSIZE, &now, nil); err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 }
 

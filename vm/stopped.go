@@ -103,8 +103,8 @@ func (r *Replica) Resume() {
 
 // retryDisks tries the disks that have stopped when it is time, and lets the
 // guest go on when what they kept is done. A change that waits until the backup
-// has read is none of it: the backup's read may wait for the guest. A primary that yields leaves its
-// disks alone: another may be writing them.
+// has read is none of it: the backup's read may wait for the guest. A primary
+// that yields leaves its disks alone: another may be writing them.
 func (r *Replica) retryDisks() {
 	due := r.now() >= r.stops.next
 	for i, d := range r.stops.of {
