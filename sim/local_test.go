@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"testing"
-)
+import "testing"
 
 // DESIGN section 7, "Local disks": in every world with a copy on each host, and
 // hosts that lose their power in mid-write, the guest sees the disk that it

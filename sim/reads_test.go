@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"testing"
-)
+import "testing"
 
 // DESIGN section 7, "reads: backup", in every world in which the backup reads a
 // shared disk for itself, slowly or with errors: it reads what the primary has
