@@ -26,7 +26,7 @@ func benchVars() kong.Vars {
 	for i, m := range bench.Machines {
 		machines[i] = string(m)
 	}
-	return kong.Vars{"benchPrograms": strings.Join(bench.Names(), ", "), "benchMachines": strings.Join(machines, ", ")}
+	return kong.Vars{"benchPrograms": strings.Join(bench.Names(), ", "), "benchMachines": strings.Join(machines, ", "), "benchDiskPrograms": strings.Join(bench.DiskNames(), ", ")}
 }
 
 type benchPair struct {
@@ -94,8 +94,9 @@ func (c *benchCPU) Run(ctx context.Context, env Env) error {
 }
 
 type benchDisk struct {
-	Rounds int              `default:"3" help:"How often everything is measured; the spread is over the rounds."`
-	Mode   []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
+	Rounds  int              `default:"9" help:"How often everything is measured; the spread is over the rounds."`
+	Mode    []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
+	Program []string         `placeholder:"NAME" help:"Only these programs: ${benchDiskPrograms}."`
 	benchForm
 	Engine string `enum:"auto,jit,interp,reference" default:"auto" help:"What executes the guest: auto, jit, interp or reference."`
 	Mirror string `placeholder:"URL" help:"Debian mirror to fetch the guest from."`
@@ -106,7 +107,7 @@ func (c *benchDisk) Run(ctx context.Context, env Env) error {
 		return exitError{ExitUsage, errors.New("--rounds must be at least 1")}
 	}
 	r, err := bench.RunDisk(ctx, bench.DiskOptions{
-		Rounds: c.Rounds, Modes: c.Mode, Engine: c.Engine, Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr,
+		Rounds: c.Rounds, Modes: c.Mode, Programs: c.Program, Engine: c.Engine, Mirror: c.Mirror, Progress: progress(env), Out: env.Stderr,
 	})
 	if err != nil {
 		return err
@@ -120,5 +121,5 @@ type benchGuest struct {
 }
 
 func (c *benchGuest) Run(ctx context.Context, env Env) error {
-	return bench.RunGuest(ctx, c.File, env.Stdout, env.Stderr)
+	return bench.RunGuest(ctx, c.File, env.Stdin, env.Stdout, env.Stderr)
 }

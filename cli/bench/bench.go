@@ -38,7 +38,7 @@ const NoQEMU = "none"
 // Run measures. Programs that fail are in the report; a machine that fails is
 // an error.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	some, err := chosen(o.Programs)
+	some, err := chosen(programs, o.Programs)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(s.dir) }()
-	if err := s.furnish(img, some, shortRest); err != nil {
+	if err := s.furnish(img, some, false); err != nil {
 		return nil, err
 	}
 	nativePath, err := buildNative(ctx, s.dir)
@@ -135,18 +135,15 @@ func (s *stage) findQEMU(ctx context.Context, o Options, machines []Machine, r *
 	return machines, err
 }
 
-// shortRest is the guest's rest before a program, in microseconds.
-const shortRest = 20_000
-
 // furnish writes the initial RAM disk: that of the image and behind it what is
-// ours. The guest rests for so many microseconds before each program.
-func (s *stage) furnish(img *image.Image, some []program, rest int) error {
+// ours. With asked the guest waits for a line before each program.
+func (s *stage) furnish(img *image.Image, some []program, asked bool) error {
 	b, err := os.ReadFile(img.Initrd)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	all := bytes.NewBuffer(append(b, make([]byte, -len(b)&511)...))
-	if err := files(some, rest).Write(all); err != nil {
+	if err := files(some, asked).Write(all); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	s.kernel, s.initrd = img.Kernel, filepath.Join(s.dir, "initrd")

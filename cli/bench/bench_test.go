@@ -18,14 +18,14 @@ func TestConsole(t *testing.T) {
 	console := "OpenSBI\r\nlockstep: ready\r\n@@start a\r\nnoise\r\n@@end a 0\r\n@@result a 42 7\r\n" +
 		"@@log a 1000\r\n\x1b[6n@@start b\r\n@@end b 1\r\n@@result b no such file\r\n@@log b 1234\r\n@@start c\r\n@@done\r\nnever read\r\n"
 	clock := 0.0
-	got, err := watch(strings.NewReader(console), func() (float64, error) { clock++; return clock, nil })
+	got, err := newMeter(strings.NewReader(console), func() (float64, error) { clock++; return clock, nil }).all()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]Measurement{
 		Boot: {Seconds: 2},
 		"a":  {Seconds: 2, Result: "42 7", Logged: 1000},
-		"b":  {Seconds: 1, Result: "no such file", Failed: "exit status 1: no such file", Logged: 234},
+		"b":  {Seconds: 1, Result: "no such file", Failed: "exit status 1: no such file", Logged: 1234},
 		"c":  {Failed: "it did not end"},
 	}
 	if len(got) != len(want) {
@@ -44,10 +44,10 @@ func TestConsole(t *testing.T) {
 
 func TestConsoleThatEnds(t *testing.T) {
 	cpu := func() (float64, error) { return 0, nil }
-	if _, err := watch(strings.NewReader("first\nlast words\n"), cpu); err == nil || !strings.Contains(err.Error(), "last words") {
+	if _, err := newMeter(strings.NewReader("first\nlast words\n"), cpu).all(); err == nil || !strings.Contains(err.Error(), "last words") {
 		t.Errorf("a console that ends early: %v", err)
 	}
-	if _, err := watch(strings.NewReader("[ 1.0] Kernel panic - not syncing: x\n@@done\n"), cpu); err == nil || !strings.Contains(err.Error(), "not syncing") {
+	if _, err := newMeter(strings.NewReader("[ 1.0] Kernel panic - not syncing: x\n@@done\n"), cpu).all(); err == nil || !strings.Contains(err.Error(), "not syncing") {
 		t.Errorf("a panic: %v", err)
 	}
 }
@@ -151,11 +151,11 @@ func TestFailuresCountForNothing(t *testing.T) {
 }
 
 func TestChosen(t *testing.T) {
-	some, err := chosen([]string{"fib", "sieve"})
+	some, err := chosen(programs, []string{"fib", "sieve"})
 	if err != nil || len(some) != 2 || some[0].name != "sieve" {
 		t.Errorf("%v %v", some, err)
 	}
-	if _, err := chosen([]string{"sive"}); err == nil || !strings.Contains(err.Error(), "sieve") {
+	if _, err := chosen(programs, []string{"sive"}); err == nil || !strings.Contains(err.Error(), "sieve") {
 		t.Errorf("a name that is none: %v", err)
 	}
 }
@@ -164,10 +164,12 @@ func TestProfileIsShell(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
 		citest.Unable(t, "no sh")
 	}
-	cmd := exec.Command("sh", "-n")
-	cmd.Stdin = strings.NewReader(profile(programs, shortRest))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+	for _, asked := range []bool{false, true} {
+		cmd := exec.Command("sh", "-n")
+		cmd.Stdin = strings.NewReader(profile(programs, asked))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
 	}
 }
 

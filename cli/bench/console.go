@@ -20,67 +20,88 @@ type Measurement struct {
 	Failed  string  // why it counts for nothing; empty if it does not
 }
 
-// watch reads a guest's console to its end or to the last program's, and has
-// cpu tell at each mark how much CPU time has been used. It returns what has
-// been measured by program, and with an error what there was until then.
-func watch(console io.Reader, cpu func() (float64, error)) (map[string]Measurement, error) {
-	got := map[string]Measurement{}
-	var began float64
-	var since time.Time
-	var logged uint64
-	var tail []string
-	lines := bufio.NewScanner(console)
-	lines.Buffer(make([]byte, 4096), 1<<20)
-	for lines.Scan() {
-		now, err := cpu()
+// meter reads a guest's console and has cpu tell at each line how much CPU time
+// has been used.
+type meter struct {
+	lines *bufio.Scanner
+	cpu   func() (float64, error)
+	got   map[string]Measurement // by program: the last one of each
+	began float64                // CPU time and
+	since time.Time              // time at which the program began that runs
+	tail  []string               // the last lines
+}
+
+func newMeter(console io.Reader, cpu func() (float64, error)) *meter {
+	m := &meter{lines: bufio.NewScanner(console), cpu: cpu, got: map[string]Measurement{}}
+	m.lines.Buffer(make([]byte, 4096), 1<<20)
+	return m
+}
+
+// all reads to the last program's end. It returns what has been measured by
+// program, and with an error what there was until then.
+func (m *meter) all() (map[string]Measurement, error) { return m.got, m.until(doneMark) }
+
+// until reads up to a line that begins with a mark.
+func (m *meter) until(mark string) error {
+	for m.lines.Scan() {
+		now, err := m.cpu()
 		if err != nil {
-			return got, err
+			return err
 		}
-		line := strings.TrimSpace(lines.Text())
-		if tail = append(tail, line); len(tail) > 12 {
-			tail = tail[1:]
+		line := strings.TrimSpace(m.lines.Text())
+		if m.tail = append(m.tail, line); len(m.tail) > 12 {
+			m.tail = m.tail[1:]
 		}
-		mark := ""
-		if i := strings.Index(line, "@@"); i >= 0 {
-			mark = line[i:]
+		if err := m.take(line, now); err != nil {
+			return err
 		}
-		if rest, ok := strings.CutPrefix(mark, startMark); ok {
-			began, since = now, time.Now()
-			got[rest] = Measurement{Failed: "it did not end"}
-		} else if rest, ok := strings.CutPrefix(mark, endMark); ok {
-			name, status, _ := strings.Cut(rest, " ")
-			m := Measurement{Seconds: now - began, Elapsed: time.Since(since).Seconds()}
-			if code, err := strconv.Atoi(status); err != nil || code != 0 {
-				m.Failed = "exit status " + status
-			}
-			got[name] = m
-		} else if rest, ok := strings.CutPrefix(mark, resultMark); ok {
-			name, result, _ := strings.Cut(rest, " ")
-			m := got[name]
-			m.Result = result
-			if m.Failed != "" {
-				m.Failed += ": " + result
-			}
-			got[name] = m
-		} else if rest, ok := strings.CutPrefix(mark, logMark); ok {
-			name, total, _ := strings.Cut(rest, " ")
-			n, err := strconv.ParseUint(total, 10, 64)
-			if err != nil {
-				return got, fmt.Errorf("bench: the machine tells of its log: %q", rest)
-			}
-			m := got[name]
-			m.Logged, logged = n-logged, n
-			got[name] = m
-		} else if mark == doneMark {
-			return got, nil
-		} else if strings.Contains(line, image.ReadyLine) {
-			got[Boot] = Measurement{Seconds: now}
-		} else if strings.Contains(line, image.PanicLine) || strings.Contains(line, "Kernel panic") {
-			return got, fmt.Errorf("bench: the guest failed: %s", line)
+		if i := strings.Index(line, "@@"); i >= 0 && strings.HasPrefix(line[i:], mark) {
+			return nil
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return got, fmt.Errorf("bench: console: %w", err)
+	if err := m.lines.Err(); err != nil {
+		return fmt.Errorf("bench: console: %w", err)
 	}
-	return got, fmt.Errorf("bench: the guest's console ended before its programs did; it said last:\n\t%s", strings.Join(tail, "\n\t"))
+	return fmt.Errorf("bench: the guest's console ended before its programs did; it said last:\n\t%s", strings.Join(m.tail, "\n\t"))
+}
+
+// take takes a line in; now is the CPU time at which it came.
+func (m *meter) take(line string, now float64) error {
+	mark := ""
+	if i := strings.Index(line, "@@"); i >= 0 {
+		mark = line[i:]
+	}
+	if rest, ok := strings.CutPrefix(mark, startMark); ok {
+		m.began, m.since = now, time.Now()
+		m.got[rest] = Measurement{Failed: "it did not end"}
+	} else if rest, ok := strings.CutPrefix(mark, endMark); ok {
+		name, status, _ := strings.Cut(rest, " ")
+		one := Measurement{Seconds: now - m.began, Elapsed: time.Since(m.since).Seconds()}
+		if code, err := strconv.Atoi(status); err != nil || code != 0 {
+			one.Failed = "exit status " + status
+		}
+		m.got[name] = one
+	} else if rest, ok := strings.CutPrefix(mark, resultMark); ok {
+		name, result, _ := strings.Cut(rest, " ")
+		one := m.got[name]
+		one.Result = result
+		if one.Failed != "" {
+			one.Failed += ": " + result
+		}
+		m.got[name] = one
+	} else if rest, ok := strings.CutPrefix(mark, logMark); ok {
+		name, total, _ := strings.Cut(rest, " ")
+		n, err := strconv.ParseUint(total, 10, 64)
+		if err != nil {
+			return fmt.Errorf("bench: the machine tells of its log: %q", rest)
+		}
+		one := m.got[name]
+		one.Logged = n
+		m.got[name] = one
+	} else if strings.Contains(line, image.ReadyLine) {
+		m.got[Boot] = Measurement{Seconds: now}
+	} else if strings.Contains(line, image.PanicLine) || strings.Contains(line, "Kernel panic") {
+		return fmt.Errorf("bench: the guest failed: %s", line)
+	}
+	return nil
 }

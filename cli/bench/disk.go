@@ -19,9 +19,6 @@ const (
 	diskBytes = 128 << 20
 	// diskSpan is what a program works on.
 	diskSpan = diskBytes / 2
-	// longRest is long enough for a machine to tell of its log between two
-	// programs, in microseconds.
-	longRest = 400_000
 )
 
 // diskPrograms are the work of `lockstep bench disk`.
@@ -33,18 +30,6 @@ var diskPrograms = []program{
 	own(Storage, "seqwrite4k", "8192 writes of 4 KiB by eight processes, each in a row, and a flush of each"),
 	own(Storage, "randwrite", "8192 writes of 4 KiB by eight processes, anywhere, and a flush of each"),
 }
-
-// settled is the programs behind a line that is typed when the machine is what it
-// is to be, and before one that does nothing: what was logged before the first is
-// the boot's, and the machine tells of the last one's log while the guest rests.
-func settled() []program {
-	line := program{name: lineProgram, run: "busybox head -n 1"}
-	nothing := program{name: "nothing", run: "busybox true"}
-	return slices.Concat([]program{line}, diskPrograms, []program{nothing})
-}
-
-// lineProgram waits for a line.
-const lineProgram = "line"
 
 // megabytes are what a program of diskPrograms reads or writes, in MB.
 func megabytes(name string) float64 {
@@ -75,6 +60,7 @@ var diskMachines = []Machine{Alone, Beside, Pair}
 type DiskOptions struct {
 	Rounds   int        // at least 1
 	Modes    []DiskMode // all for none
+	Programs []string   // all for none
 	Engine   string     // of vm.Config
 	Mirror   string
 	Progress func(image.Event)
@@ -94,6 +80,10 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 			return nil, fmt.Errorf("bench: there is no mode %q of a disk; there are %q", m, DiskModes)
 		}
 	}
+	some, err := chosen(diskPrograms, o.Programs)
+	if err != nil {
+		return nil, err
+	}
 	e, err := vm.OpenEngine(o.Engine)
 	if err != nil {
 		return nil, err
@@ -110,61 +100,79 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(s.dir) }()
-	if err := s.furnish(img, settled(), longRest); err != nil {
+	if err := s.furnish(img, slices.Repeat(some, o.Rounds), true); err != nil {
 		return nil, err
 	}
-	paths := [2]string{filepath.Join(s.dir, "disk"), filepath.Join(s.dir, "beside")}
-	for _, path := range paths {
-		if err := writeDisk(path); err != nil {
-			return nil, err
-		}
-	}
-	r := newDiskReport(o.Rounds, modes, img.KernelVersion, e.Name)
-	for round := range o.Rounds {
-		for i := range modes {
-			m := modes[(i+round)%len(modes)]
-			for _, on := range diskMachines {
-				fmt.Fprintf(o.Out, "round %d of %d: %s, %s\n", round+1, o.Rounds, m, on)
-				got, err := s.runDisk(ctx, m, on, paths)
-				if err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", m, on, err)
-				}
-				if err := r.add(m, on, got); err != nil {
-					return nil, err
-				}
-			}
+	r := newDiskReport(o.Rounds, modes, some, img.KernelVersion, e.Name)
+	for _, m := range modes {
+		if err := s.runDisk(ctx, m, some, o, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", m, err)
 		}
 	}
 	return r, nil
 }
 
-// runDisk runs the guest with a disk on one machine. The second path is of the
-// disk of the guest beside it.
-func (s *stage) runDisk(ctx context.Context, m DiskMode, on Machine, paths [2]string) (map[string]Measurement, error) {
-	if m == LocalCopies {
-		// Fresh ones: a copy belongs to the VM whose arbiter has named it.
-		dir, err := os.MkdirTemp(s.dir, "copies")
+// runDisk measures a mode. All machines run all the time, and each program is
+// run on one after the other, so what a host does over time falls on all.
+func (s *stage) runDisk(ctx context.Context, m DiskMode, some []program, o DiskOptions, r *DiskReport) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	dir, err := os.MkdirTemp(s.dir, "disks")
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	rigs := map[Machine]*rig{}
+	for _, on := range diskMachines {
+		fmt.Fprintf(o.Out, "%s: starting %s\n", m, on)
+		done, err := s.giveDisks(m, on, dir)
 		if err != nil {
-			return nil, fmt.Errorf("bench: %w", err)
+			return err
 		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		paths = [2]string{filepath.Join(dir, "own"), filepath.Join(dir, "second")}
-		for _, to := range paths {
-			if err := writeDisk(to); err != nil {
-				return nil, err
+		defer done()
+		if rigs[on], err = s.begin(ctx, on); err != nil {
+			return err
+		}
+		defer rigs[on].end()
+	}
+	for round := range o.Rounds {
+		fmt.Fprintf(o.Out, "%s: round %d of %d\n", m, round+1, o.Rounds)
+		for i, p := range some {
+			for j := range diskMachines {
+				on := diskMachines[(i+j+round)%len(diskMachines)]
+				got, err := rigs[on].turn(p.name)
+				if err := errors.Join(ctx.Err(), err); err != nil {
+					return fmt.Errorf("%s: %w", on, err)
+				}
+				if err := r.add(m, on, p.name, got); err != nil {
+					return err
+				}
 			}
 		}
 	}
+	return nil
+}
+
+// giveDisks gives a machine's guest a disk, and one to the guest beside it. What
+// it returns is to be called when they are not used any more.
+func (s *stage) giveDisks(m DiskMode, on Machine, dir string) (done func(), err error) {
+	paths := [2]string{filepath.Join(dir, string(on)), filepath.Join(dir, string(on)+"-second")}
+	for _, path := range paths {
+		if err := writeDisk(path); err != nil {
+			return nil, err
+		}
+	}
+	done = func() {}
 	if m == OnStore {
 		srv, err := store.Start(store.Config{
 			Listen:  []string{"127.0.0.1:0"},
 			Exports: []store.Export{{Name: "disk", File: paths[0]}, {Name: "beside", File: paths[1]}},
-			State:   filepath.Join(s.dir, fmt.Sprintf("store%d", s.launched)),
+			State:   filepath.Join(dir, string(on)+"-store"),
 		})
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = srv.Close() }()
+		done = func() { _ = srv.Close() }
 		paths = [2]string{srv.URL("disk"), srv.URL("beside")}
 	}
 	s.disk = &Disk{Path: paths[0], Bytes: diskBytes, BackupReads: m == SharedReads && on == Pair}
@@ -172,7 +180,7 @@ func (s *stage) runDisk(ctx context.Context, m DiskMode, on Machine, paths [2]st
 	if m == LocalCopies {
 		s.disk.Backup, s.other.Backup = paths[1], paths[0]
 	}
-	return s.run(ctx, on)
+	return done, nil
 }
 
 // writeDisk makes an image of bytes that do not compress: a log cannot have

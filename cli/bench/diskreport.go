@@ -33,12 +33,12 @@ type DiskRow struct {
 	Logged  []float64             `json:"logged_mb"` // log entries of the pair, in 10^6 bytes
 }
 
-func newDiskReport(rounds int, modes []DiskMode, kernel, engine string) *DiskReport {
+func newDiskReport(rounds int, modes []DiskMode, some []program, kernel, engine string) *DiskReport {
 	var host Report
 	host.describeHost()
 	r := &DiskReport{Host: host.Host, CPUs: host.CPUs, Kernel: kernel, Engine: engine, Rounds: rounds}
 	for _, m := range modes {
-		for _, p := range diskPrograms {
+		for _, p := range some {
 			r.Rows = append(r.Rows, DiskRow{
 				Mode: m, Program: p.name, What: p.what, MB: megabytes(p.name),
 				Seconds: map[Machine][]float64{}, Elapsed: map[Machine][]float64{},
@@ -48,25 +48,17 @@ func newDiskReport(rounds int, modes []DiskMode, kernel, engine string) *DiskRep
 	return r
 }
 
-// add takes a round of a mode on a machine. A program that fails is an error.
-func (r *DiskReport) add(m DiskMode, on Machine, got map[string]Measurement) error {
-	for i := range r.Rows {
-		row := &r.Rows[i]
-		if row.Mode != m {
-			continue
-		}
-		one, ok := got[row.Program]
-		if !ok {
-			one.Failed = "it did not run"
-		}
-		if one.Failed != "" {
-			return fmt.Errorf("bench: %s on a disk that is %s, %s: %s", row.Program, m, on, one.Failed)
-		}
-		row.Seconds[on] = append(row.Seconds[on], one.Seconds)
-		row.Elapsed[on] = append(row.Elapsed[on], one.Elapsed)
-		if on == Pair {
-			row.Logged = append(row.Logged, float64(one.Logged)/1e6)
-		}
+// add takes a program's run in a mode on a machine. One that fails is an error.
+func (r *DiskReport) add(m DiskMode, on Machine, name string, got Measurement) error {
+	if got.Failed != "" {
+		return fmt.Errorf("bench: %s on a disk that is %s, %s: %s", name, m, on, got.Failed)
+	}
+	i := slices.IndexFunc(r.Rows, func(d DiskRow) bool { return d.Mode == m && d.Program == name })
+	row := &r.Rows[i]
+	row.Seconds[on] = append(row.Seconds[on], got.Seconds)
+	row.Elapsed[on] = append(row.Elapsed[on], got.Elapsed)
+	if on == Pair {
+		row.Logged = append(row.Logged, float64(got.Logged)/1e6)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,8 +40,9 @@ type Disk struct {
 }
 
 // RunGuest is a guest's machine, from power-on to power-off: the process that
-// is measured. The console goes to stdout and what happens to stderr.
-func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error {
+// is measured. The console goes to stdout and what happens to stderr. Lines from
+// stdin are typed at a guest with a disk once its machine is what it is to be.
+func RunGuest(ctx context.Context, path string, stdin io.Reader, stdout, stderr io.Writer) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -99,14 +101,7 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 	if g.Machine != Pair {
 		isReady()
 	}
-	var r *vm.Replica
-	if g.Disk != nil && g.Machine != backupOfPair {
-		cfg.Console = &prompter{out: cfg.Console, answer: func() {
-			<-ready
-			r.Type(1, 0, []byte("\n"))
-		}}
-	}
-	r, err = begin(cfg)
+	r, err := begin(cfg)
 	if err != nil {
 		return err
 	}
@@ -116,9 +111,27 @@ func RunGuest(ctx context.Context, path string, stdout, stderr io.Writer) error 
 	if g.Machine == backupOfPair {
 		fmt.Fprintln(stdout, r.Addr())
 	}
+	if g.Disk != nil && g.Machine != backupOfPair {
+		go typeLines(r, stdin, ready)
+	}
 	outcome, err := r.Run(ctx)
 	if err == nil && outcome != vm.Ended {
 		err = errors.New("bench: the VM was not ended by its guest: " + outcome.String())
 	}
 	return err
+}
+
+// typeLines types lines at a guest that is ready. What it logs is counted from
+// each of them on.
+func typeLines(r *vm.Replica, lines io.Reader, ready <-chan struct{}) {
+	offset := uint64(0)
+	for in := bufio.NewScanner(lines); in.Scan(); {
+		<-ready
+		r.ResetStatistics()
+		line := append(in.Bytes(), '\n')
+		if !r.Type(1, offset, line) {
+			return
+		}
+		offset += uint64(len(line))
+	}
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // logTeller passes a guest's console on and puts a line of logMark behind each
-// of endMark. The guest does not wait for it; it rests before its next program
-// for longer than a status takes to come.
+// of endMark. The guest does not wait for it, but to be asked, which who reads
+// that line does.
 type logTeller struct {
 	out    io.Writer
 	status func() vm.Status

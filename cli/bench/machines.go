@@ -1,17 +1,15 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // A Machine is a way to run the guest.
@@ -49,56 +47,15 @@ type stage struct {
 
 // run runs the guest on one machine.
 func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, error) {
-	switch m {
-	case QEMU:
-		return guestRun(ctx, s.qemuArgs()...)
-	case QEMUIcount:
-		return guestRun(ctx, append(s.qemuArgs(), "-icount", "shift=1,sleep=off")...)
-	}
-	g, err := s.guest(m, s.disk)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r, err := s.begin(ctx, m)
 	if err != nil {
 		return nil, err
 	}
-	switch m {
-	case Beside:
-		second, err := s.guest(m, s.other)
-		if err != nil {
-			return nil, err
-		}
-		p, err := s.startGuest(ctx, second)
-		if err != nil {
-			return nil, err
-		}
-		defer p.end()
-		go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
-	case Pair:
-		backup := g
-		backup.Machine = backupOfPair
-		p, err := s.startGuest(ctx, backup)
-		if err != nil {
-			return nil, err
-		}
-		defer p.end()
-		line, err := bufio.NewReader(p.stdout).ReadString('\n')
-		if err != nil {
-			return nil, fmt.Errorf("bench: the backup does not start: %s", strings.TrimSpace(p.stderr.String()))
-		}
-		g.Peer = strings.TrimSpace(line)
-	}
-	args, err := s.guestArgs(g)
-	if err != nil {
-		return nil, err
-	}
-	return guestRun(ctx, args...)
-}
-
-// startGuest starts a process beside the one that is measured.
-func (s *stage) startGuest(ctx context.Context, g Guest) (*process, error) {
-	args, err := s.guestArgs(g)
-	if err != nil {
-		return nil, err
-	}
-	return start(ctx, args...)
+	defer r.end()
+	got, err := r.guests[0].all()
+	return got, r.guests[0].explain(errors.Join(ctx.Err(), err))
 }
 
 // guest is one with a disk, which may be nil, and an arbiter of its own if it

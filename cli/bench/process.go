@@ -4,19 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// patience is how long a guest may take for all of its programs.
-const patience = 20 * time.Minute
 
 // cpuSeconds is the CPU time that a running process has used, all its threads
 // and garbage collectors included: its CPU-time clock (clock_getcpuclockid(3)),
@@ -30,30 +27,10 @@ func cpuSeconds(pid int) (float64, error) {
 	return float64(t.Nano()) / 1e9, nil
 }
 
-// guestRun is one guest that runs its programs in the process that args name.
-func guestRun(ctx context.Context, args ...string) (map[string]Measurement, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	p, err := start(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer p.end()
-	got, err := watch(p.stdout, func() (float64, error) { return cpuSeconds(p.cmd.Process.Pid) })
-	if ctx.Err() != nil {
-		err = errors.Join(ctx.Err(), err)
-	}
-	if err != nil {
-		if text := p.stderr.String(); text != "" {
-			err = fmt.Errorf("%w\n%s", err, strings.TrimSpace(text))
-		}
-	}
-	return got, err
-}
-
 // process is a process that ends with this one.
 type process struct {
 	cmd    *exec.Cmd
+	stdin  io.WriteCloser
 	stdout *os.File
 	stderr tail
 	once   sync.Once
@@ -67,6 +44,9 @@ func start(ctx context.Context, args ...string) (*process, error) {
 	}
 	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...), stdout: r}
 	p.cmd.Stdout, p.cmd.Stderr = w, &p.stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("bench: %w", errors.Join(err, r.Close(), w.Close()))
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	// The kernel sends the signal when the thread that started the process ends.
 	runtime.LockOSThread()
@@ -78,6 +58,14 @@ func start(ctx context.Context, args ...string) (*process, error) {
 		return nil, fmt.Errorf("bench: %s: %w", args[0], err)
 	}
 	return p, nil
+}
+
+// explain is an error of a process with the end of what the process said.
+func (p *process) explain(err error) error {
+	if text := p.stderr.String(); err != nil && text != "" {
+		return fmt.Errorf("%w\n%s", err, strings.TrimSpace(text))
+	}
+	return err
 }
 
 // end kills the process if it is still there. It must be called by the

@@ -105,28 +105,33 @@ var programs = []program{
 	},
 }
 
-// Names are the programs that can be chosen, in their order.
-func Names() []string {
-	names := make([]string, len(programs))
-	for i, p := range programs {
+// Names are the programs that Run can be told to choose, in their order.
+func Names() []string { return namesOf(programs) }
+
+// DiskNames are those of RunDisk.
+func DiskNames() []string { return namesOf(diskPrograms) }
+
+func namesOf(all []program) []string {
+	names := make([]string, len(all))
+	for i, p := range all {
 		names[i] = p.name
 	}
 	return names
 }
 
-// chosen is the programs of these names, in the order in which they run; all
-// of them for no names.
-func chosen(names []string) ([]program, error) {
+// chosen is those of all that have these names, in the order in which they run;
+// all of them for no names.
+func chosen(all []program, names []string) ([]program, error) {
 	if len(names) == 0 {
-		return programs, nil
+		return all, nil
 	}
 	for _, n := range names {
-		if !slices.Contains(Names(), n) {
-			return nil, fmt.Errorf("bench: there is no program %q; there are %s", n, strings.Join(Names(), ", "))
+		if there := namesOf(all); !slices.Contains(there, n) {
+			return nil, fmt.Errorf("bench: there is no program %q; there are %s", n, strings.Join(there, ", "))
 		}
 	}
 	var some []program
-	for _, p := range programs {
+	for _, p := range all {
 		if slices.Contains(names, p.name) {
 			some = append(some, p)
 		}
@@ -152,14 +157,19 @@ const (
 	endMark    = "@@end "    // its name and its exit status
 	resultMark = "@@result " // its name and the first line that it printed
 	doneMark   = "@@done"
+	// askMark says that the guest waits for a line before its next program.
+	askMark = "@@ask"
 	// logMark is printed by a machine that is a primary, behind endMark: the
-	// program's name and the bytes logged since power-on.
+	// program's name and the bytes logged since it was asked for.
 	logMark = "@@log "
 )
 
-// profile is what the guest's login shell runs. It rests for so many
-// microseconds before each program.
-func profile(some []program, rest int) string {
+// rest is the guest's before a program, in microseconds.
+const rest = 20_000
+
+// profile is what the guest's login shell runs. With asked it waits for a line
+// before each program.
+func profile(some []program, asked bool) string {
 	var script strings.Builder
 	script.WriteString(`cd /tmp
 run() {
@@ -182,6 +192,9 @@ busybox dmesg -n 1
 		if p.prepare != "" {
 			fmt.Fprintf(&script, "{ %s; } 2>/dev/null\n", p.prepare)
 		}
+		if asked {
+			script.WriteString("echo @@ask; read -r line\n")
+		}
 		fmt.Fprintf(&script, "run %s %s\n", p.name, p.run)
 	}
 	script.WriteString("echo @@done\nbusybox poweroff -f\n")
@@ -191,9 +204,9 @@ busybox dmesg -n 1
 // files are what the guest gets beside its image. The image's init, told to by
 // lockstep.shell, starts a login shell when all is ready, which reads the
 // profile: so the boot is the image's own.
-func files(some []program, rest int) *image.Archive {
+func files(some []program, asked bool) *image.Archive {
 	a := &image.Archive{}
-	a.File("etc/profile", 0o644, []byte(profile(some, rest)))
+	a.File("etc/profile", 0o644, []byte(profile(some, asked)))
 	a.File("bench/main", 0o755, guestMain)
 	a.File("bench/loop.py", 0o644, []byte(loopPy))
 	return a
