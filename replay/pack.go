@@ -34,7 +34,10 @@ var zeroSector [packSector]byte
 
 // A packer packs data. It keeps what it works in, for a guest that reads a disk
 // has much to pack.
-type packer struct{ literals, small []byte }
+type packer struct {
+	literals, small []byte
+	misses, skip    int
+}
 
 // packable says whether data may be packed at all.
 func packable(data []byte) bool {
@@ -63,17 +66,41 @@ func (p *packer) append(buf, data []byte) ([]byte, bool) {
 		rest = rest[n:]
 	}
 	method, body := byte(packPlain), literals
-	if shrinks(literals) {
-		p.small = slices.Grow(p.small[:0], max(s2.MaxEncodedLen(len(literals)), 0))
-		if small := s2.Encode(p.small[:cap(p.small)], literals); len(small) < len(literals)-len(literals)/8 {
-			method, body = packS2, small
-		}
+	if small := p.compress(literals); small != nil {
+		method, body = packS2, small
 	}
 	out = binary.AppendUvarint(append(out, method), uint64(len(body)))
 	if len(out)-len(buf)+len(body) >= len(data) {
 		return buf, false
 	}
 	return append(out, body...), true
+}
+
+// mostMisses bounds what is not tried after data that did not shrink: twice as
+// much after each, up to 2^mostMisses - 1 reads. A guest that reads what does
+// not shrink goes on doing so.
+const mostMisses = 4
+
+// compress is data as an S2 block; nil if it was not tried or does not shrink
+// enough to be worth unpacking.
+func (p *packer) compress(data []byte) []byte {
+	if len(data) == 0 {
+		return nil
+	}
+	if p.skip > 0 {
+		p.skip--
+		return nil
+	}
+	if shrinks(data) {
+		p.small = slices.Grow(p.small[:0], max(s2.MaxEncodedLen(len(data)), 0))
+		if small := s2.Encode(p.small[:cap(p.small)], data); len(small) < len(data)-len(data)/8 {
+			p.misses = 0
+			return small
+		}
+	}
+	p.misses = min(p.misses+1, mostMisses)
+	p.skip = 1<<p.misses - 1
+	return nil
 }
 
 // Of data longer than probeAll a few windows are compressed first: most of what
@@ -87,7 +114,7 @@ const (
 // shrinks says whether it is worth while to compress data.
 func shrinks(data []byte) bool {
 	if len(data) <= probeAll {
-		return len(data) > 0
+		return true
 	}
 	var small [probeWindow + probeWindow/4]byte
 	n := 0

@@ -134,3 +134,42 @@ func FuzzPacked(f *testing.F) {
 		}
 	})
 }
+
+// Data that does not shrink is tried less and less often, and data that does is
+// packed again before long.
+func TestPackerTriesWhatDoesNotShrinkSeldom(t *testing.T) {
+	text := bytes.Repeat([]byte("a line of a log\n"), 256)
+	var p packer
+	tried := func(data []byte) bool {
+		p.small = nil
+		p.append(nil, data)
+		return p.small != nil
+	}
+	const reads = 160
+	tries := 0
+	for range reads {
+		if tried(noise(4096)) {
+			tries++
+		}
+	}
+	if tries == 0 || tries > reads/10 {
+		t.Errorf("%d of %d reads of noise were tried", tries, reads)
+	}
+	late := 0
+	for !tried(text) {
+		if late++; late > reads {
+			t.Fatal("text is not tried any more")
+		}
+	}
+	if late > 1<<mostMisses {
+		t.Errorf("%d reads of text were not tried", late)
+	}
+	for range reads {
+		if b, ok := p.append(nil, text); !ok || len(b) > len(text)/2 {
+			t.Fatalf("text is packed into %d of %d bytes", len(b), len(text))
+		}
+	}
+	if !tried(noise(4096)) || tried(text) || !tried(text) {
+		t.Error("after one read of noise among text it is not every second one that is tried")
+	}
+}
