@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
@@ -363,10 +364,17 @@ func (r *Replica) yield(took int64) {
 		l.throttle.look(r.now(), a.Lag, r.cfg.LagTarget)
 	}
 	if d := l.throttle.pause(took); d > 0 {
-		from := r.now()
-		r.sleep(d)
-		l.throttle.paused(r.now() - from)
+		r.pause(d)
 	}
+}
+
+// pause leaves the host alone for d ns. What arrives does not end it: a guest
+// with a busy disk would have a pause, and a thread to be woken, for each request.
+func (r *Replica) pause(d int64) {
+	r.send()
+	from := r.now()
+	time.Sleep(time.Duration(d))
+	r.live.throttle.paused(r.now() - from)
 }
 
 // seed ships the State at the present position to a backup that has joined.

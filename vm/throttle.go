@@ -10,6 +10,8 @@ const (
 	// price of its own, for the thread is put to sleep and woken: after every
 	// slice it would cost more than it leaves.
 	leastPause = 2_000_000 // ns
+	// mostPause is the longest that the owner does not look at what has arrived.
+	mostPause = 10_000_000 // ns
 )
 
 // throttle is the share of the host's time, in percent, that a primary leaves
@@ -36,8 +38,8 @@ func (t *throttle) look(now int64, lag, target time.Duration) {
 	}
 }
 
-// pause is how long to leave the host alone after a slice that took so long; 0
-// while less than leastPause is owed.
+// pause is how long to leave the host alone after a slice that took so long, at
+// most mostPause; 0 while less than leastPause is owed.
 func (t *throttle) pause(took int64) int64 {
 	if t.percent == 0 {
 		t.owed = 0
@@ -46,8 +48,8 @@ func (t *throttle) pause(took int64) int64 {
 	if t.owed += took * int64(t.percent) / int64(100-t.percent); t.owed < leastPause {
 		return 0
 	}
-	return t.owed
+	return min(t.owed, mostPause)
 }
 
-// paused counts a pause, which something may have cut short.
+// paused counts a pause, which may have been longer than it was to be.
 func (t *throttle) paused(lasted int64) { t.owed = max(t.owed-lasted, -leastPause) }

@@ -3,6 +3,8 @@ package vm
 import (
 	"testing"
 	"time"
+
+	"github.com/lockstep-vm/lockstep/machine"
 )
 
 // Paper, section 3.2: the primary gets less of the CPU
@@ -32,6 +34,12 @@ func TestThrottleFollowsTheLag(t *testing.T) {
 	}
 	if got := th.pause(1_000_000); got != 9_000_000 {
 		t.Errorf("a slice of 1 ms is followed by a pause of %d ns, want nine times as long", got)
+	}
+	if got := th.pause(1_000_000_000); got != mostPause {
+		t.Errorf("a slice of 1 s is followed by a pause of %d ns, want %d", got, mostPause)
+	}
+	if th.paused(mostPause); th.pause(0) != mostPause {
+		t.Error("what was too long for one pause is not owed any more")
 	}
 	if look(0, 1000); th.percent != 0 {
 		t.Errorf("%d %% after the backup has caught up", th.percent)
@@ -68,5 +76,18 @@ func TestPausesAreGatheredUntilTheyAreWorthIt(t *testing.T) {
 	}
 	if pauses > 1000*slice/leastPause*2 {
 		t.Errorf("%d pauses", pauses)
+	}
+}
+
+// A pause is as long as it is to be, whatever arrives meanwhile.
+func TestWhatArrivesDoesNotEndAPause(t *testing.T) {
+	r := &Replica{start: time.Now(), box: newMailbox()}
+	r.live.throttle = throttle{percent: 50, owed: leastPause}
+	r.box.putDisk(machine.DiskDone{})
+	if r.pause(leastPause); r.live.throttle.owed > 0 {
+		t.Errorf("%d ns of the pause were not made", r.live.throttle.owed)
+	}
+	if len(r.box.takeDisks()) != 1 {
+		t.Error("what arrived is lost")
 	}
 }
