@@ -20,8 +20,8 @@ const (
 	digestEvery  = 1_000_000_000 // instructions (R8); or
 	digestPeriod = 5_000_000_000 // ns, for a guest that executes little
 	recordEvery  = 100_000_000   // ns of a recorded log that a killed process may lose
-	gatherFor    = 1_000_000     // ns that entries for which nothing waits are kept to be sent with others
-	gatherBytes  = 128 << 10     // bytes of them that are enough for a write
+	gatherFor    = 2_000_000     // ns that entries for which nothing waits are kept to be sent with others
+	gatherBytes  = 256 << 10     // bytes of them that are enough for a write
 	coverAfter   = 200_000       // ns of a guest that runs on after which disk writes get their marker
 )
 
