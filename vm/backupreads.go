@@ -15,8 +15,13 @@ import (
 // Reads by the backup (paper, section 4.2): this file joins ft.PeerReads, at the
 // primary, and ft.OwnReads, at the backup, to the disks, the log and the channel.
 
-// retryOwnEvery is how long a backup waits before it tries a read again.
-const retryOwnEvery = 200 * time.Millisecond
+const (
+	// retryOwnEvery is how long a backup waits before it tries a read again.
+	retryOwnEvery = 200 * time.Millisecond
+	// retryOwnFor is for how long it does while its primary lives. What the guest
+	// writes may wait for the read.
+	retryOwnFor = 30 * time.Second
+)
 
 // hash is what two replicas must agree in: the guest's computer, and which disks
 // the backup reads.
@@ -139,6 +144,7 @@ type ownReads struct {
 	disks []*storage.Disk // nil for those that are not read
 	told  uint64          // of Count
 	note  bool            // a failure was told
+	fails map[uint8]int64 // by disk that fails: host time since which it does
 }
 
 // beginOwn lets this replica's disks be read while it follows.
@@ -151,7 +157,7 @@ func (r *Replica) beginOwn() {
 		}
 	}
 	if any {
-		r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks}
+		r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks, fails: map[uint8]int64{}}
 	}
 	if any || r.local != nil {
 		r.follow.replayer.OwnFrom(ownRequests{r.follow.own, r.local})
@@ -214,6 +220,7 @@ func (r *Replica) collectOwn() {
 			r.local.done[ft.Request{Disk: d.Disk, ID: d.ID}] = d
 			r.flushedOwn(d)
 		case w != nil:
+			delete(w.fails, d.Disk)
 			w.OwnReads.Done(d)
 		}
 	}
@@ -226,16 +233,27 @@ func (r *Replica) collectOwn() {
 	}
 }
 
-// retryOwn has a read of a backup that has failed tried again, for as long as it
-// takes: the log waits for it, and the guest never hears of it.
+// retryOwn has a read of a backup that has failed tried again: the log waits for
+// it, and the guest never hears of it. A backup that cannot read for retryOwnFor
+// ends, so that the VM does not stand still for its sake; one that has lost its
+// primary tries for as long as it takes.
 func (r *Replica) retryOwn(s storage.Stop) bool {
 	w := r.follow.own
 	if r.backup == nil || w == nil || !w.reads(s.Disk) {
 		return false
 	}
+	since, again := w.fails[s.Disk]
+	if !again {
+		since = r.now()
+		w.fails[s.Disk] = since
+	}
+	if r.now()-since >= int64(retryOwnFor) && r.proto.State() == ft.Replaying {
+		r.finish(Halted, fmt.Errorf("vm: %w, for %v; this backup ends, so that the VM goes on without it: see to the disk and start it again", s, retryOwnFor))
+		return true
+	}
 	if !w.note {
 		w.note = true
-		r.event(EventNote, "%v; trying again every %v, the log waits", s, retryOwnEvery)
+		r.event(EventNote, "%v; trying again every %v for %v, the log waits", s, retryOwnEvery, retryOwnFor)
 	}
 	time.AfterFunc(retryOwnEvery, r.disks[s.Disk].Resume)
 	return true

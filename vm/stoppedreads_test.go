@@ -2,7 +2,10 @@ package vm
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -142,6 +145,87 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	if backup.log.has(EventDiskStopped) {
 		backup.comesBack(t, 1)
 	}
+	backup.works(t, 20)
+	backup.cancel()
+	backup.wait(t, Ended)
+	backup.unharmed(t)
+}
+
+// hasFailedFor has a backup's disk fail since so long ago.
+func (g *running) hasFailedFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	g.until(t, "read that fails", func() bool {
+		return g.asks(func() bool {
+			w := g.follow.own
+			if w == nil || len(w.fails) == 0 {
+				return false
+			}
+			w.fails[0] = g.now() - int64(d)
+			return true
+		})
+	})
+}
+
+// What the guest writes may wait for a read of the backup's, so a backup that
+// cannot read ends in the end, and the VM goes on without it.
+func TestBackupThatCannotReadEnds(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	primary.works(t, 20)
+	ways[1].breaks(unix.EIO)
+	backup.hasFailedFor(t, retryOwnFor-time.Minute/4)
+	failures := ways[1].failures()
+	backup.until(t, "third attempt", func() bool { return ways[1].failures() > failures+2 })
+	backup.hasFailedFor(t, retryOwnFor)
+	backup.wait(t, Halted)
+	if backup.err == nil || !errors.Is(backup.err, unix.EIO) || !strings.Contains(backup.err.Error(), "goes on without it") {
+		t.Errorf("the backup says %v", backup.err)
+	}
+	primary.until(t, "primary that is alone", func() bool { return primary.Status().State == ft.Alone.String() })
+	primary.works(t, 20)
+	primary.cancel()
+	primary.wait(t, Ended)
+	primary.unharmed(t)
+}
+
+// A backup that reads again has all the time there is for its next failure.
+func TestBackupsReadsThatFailNowAndThen(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	for range 3 {
+		primary.works(t, 20)
+		ways[1].breaks(unix.EIO)
+		backup.hasFailedFor(t, retryOwnFor-time.Minute/4)
+		ways[1].breaks(nil)
+		backup.until(t, "read that is done", func() bool {
+			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 })
+		})
+	}
+	primary.works(t, 20)
+	primary.cancel()
+	primary.wait(t, Ended)
+	backup.wait(t, Ended)
+	agree(t, primary, backup)
+}
+
+// Without its primary a backup is all that there is of the VM: it goes on trying.
+func TestBackupThatIsNeededGoesOnTrying(t *testing.T) {
+	s := newStage(t)
+	s.toy = sim.ToyConfig{Seed: 7, Racing: true}
+	primary, backup, ways := s.pairThatReads(newMedium())
+	primary.works(t, 20)
+	ways[1].breaks(unix.EIO)
+	backup.hasFailedFor(t, 0)
+	primary.box.do(func() { primary.finish(Halted, errors.New("as if its process had been killed")) })
+	primary.wait(t, Halted)
+	backup.until(t, "lost primary", func() bool { return backup.Status().State == ft.Draining.String() })
+	backup.hasFailedFor(t, 2*retryOwnFor)
+	failures := ways[1].failures()
+	backup.until(t, "third attempt", func() bool { return ways[1].failures() > failures+2 })
+	ways[1].breaks(nil)
+	backup.log.await(t, EventLive)
 	backup.works(t, 20)
 	backup.cancel()
 	backup.wait(t, Ended)
