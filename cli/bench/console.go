@@ -52,10 +52,14 @@ func (m *meter) until(mark string) error {
 		if m.tail = append(m.tail, line); len(m.tail) > 12 {
 			m.tail = m.tail[1:]
 		}
-		if err := m.take(line, now); err != nil {
+		said := ""
+		if i := strings.Index(line, "@@"); i >= 0 {
+			said = line[i:]
+		}
+		if err := m.take(line, said, now); err != nil {
 			return err
 		}
-		if i := strings.Index(line, "@@"); i >= 0 && strings.HasPrefix(line[i:], mark) {
+		if strings.HasPrefix(said, mark) {
 			return nil
 		}
 	}
@@ -65,12 +69,9 @@ func (m *meter) until(mark string) error {
 	return fmt.Errorf("bench: the guest's console ended before its programs did; it said last:\n\t%s", strings.Join(m.tail, "\n\t"))
 }
 
-// take takes a line in; now is the CPU time at which it came.
-func (m *meter) take(line string, now float64) error {
-	mark := ""
-	if i := strings.Index(line, "@@"); i >= 0 {
-		mark = line[i:]
-	}
+// take takes a line in with the mark in it, which may be empty; now is the CPU
+// time at which it came.
+func (m *meter) take(line, mark string, now float64) error {
 	if rest, ok := strings.CutPrefix(mark, startMark); ok {
 		m.began, m.since = now, time.Now()
 		m.got[rest] = Measurement{Failed: "it did not end"}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/image"
 	"github.com/lockstep-vm/lockstep/storage/store"
@@ -115,7 +116,7 @@ func RunDisk(ctx context.Context, o DiskOptions) (*DiskReport, error) {
 // runDisk measures a mode. All machines run all the time, and each program is
 // run on one after the other, so what a host does over time falls on all.
 func (s *stage) runDisk(ctx context.Context, m DiskMode, some []program, o DiskOptions, r *DiskReport) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience*time.Duration(o.Rounds))
 	defer cancel()
 	dir, err := os.MkdirTemp(s.dir, "disks")
 	if err != nil {

@@ -54,8 +54,8 @@ func (s *stage) run(ctx context.Context, m Machine) (map[string]Measurement, err
 		return nil, err
 	}
 	defer r.end()
-	got, err := r.guests[0].all()
-	return got, r.guests[0].explain(errors.Join(ctx.Err(), err))
+	got, err := r.all()
+	return got, errors.Join(ctx.Err(), err)
 }
 
 // guest is one with a disk, which may be nil, and an arbiter of its own if it

@@ -1,9 +1,12 @@
 package bench
 
 import (
+	"context"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-vm/lockstep/internal/citest"
 )
@@ -47,6 +50,29 @@ func TestRigTakesTurns(t *testing.T) {
 	}
 	if m, err := r.turn("c"); err == nil || !strings.Contains(err.Error(), "ended before its programs did") {
 		t.Errorf("a turn of guests that are done: %+v, %v", m, err)
+	}
+}
+
+// The guest beside the one that is measured may say as much as it likes.
+func TestRigReadsWhatTheOtherGuestSays(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		citest.Unable(t, "no sh")
+	}
+	said := filepath.Join(t.TempDir(), "said")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	r := &rig{}
+	defer r.end()
+	for _, script := range []string{
+		"until [ -e " + said + " ]; do sleep 0.05; done; echo @@done",
+		"yes | head -c 1000000; touch " + said,
+	} {
+		if err := r.start(ctx, "sh", "-c", script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := r.all(); err != nil {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
