@@ -48,6 +48,14 @@ type Prompt interface {
 	ReadPromptly(p []byte, off int64) bool
 }
 
+// A PromptWriter is a Backend that can do some writes without waiting, as far as
+// can be told beforehand: the host's page cache takes them.
+type PromptWriter interface {
+	// WritePromptly is WriteAt if that should need no waiting; else it is false,
+	// and p may have been written.
+	WritePromptly(p []byte, off int64) bool
+}
+
 // A Follower is a Backend that a process can read while another one, perhaps on
 // another host, is the one that writes it.
 type Follower interface {

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
@@ -73,9 +74,14 @@ func (s Stop) Unwrap() error { return s.Err }
 //	                   one overlaps           and again after Resume
 type Disk struct {
 	backend Backend
-	prompt  Prompt // backend, if it is one
 	opt     DiskOptions
 	spares  spares
+
+	// backend, if it is one of these
+	prompt       Prompt
+	promptWriter PromptWriter
+
+	heavy atomic.Int32 // flushes, discards and zeroings that run
 
 	mu      sync.Mutex
 	queue   *queue
@@ -84,6 +90,7 @@ type Disk struct {
 	stopped *Stop
 	closed  bool
 	running int
+	backoff backoff    // of prompt writes
 	halted  bool       // nothing begins, for Claim
 	quiet   *sync.Cond // running is 0
 	wg      sync.WaitGroup
@@ -100,6 +107,7 @@ func NewDisk(b Backend, opt DiskOptions) *Disk {
 	}
 	d := &Disk{backend: b, opt: opt, queue: newQueue()}
 	d.prompt, _ = b.(Prompt)
+	d.promptWriter, _ = b.(PromptWriter)
 	d.quiet = sync.NewCond(&d.mu)
 	return d
 }
@@ -148,57 +156,6 @@ func (d *Disk) Use() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.claimed, d.reading = true, true
-}
-
-// Submit queues a request of the guest. Requests are submitted in the order in
-// which they left the machine. A held one runs when it is released. A read for
-// which nothing has to be waited for is done when Submit returns: to hand it to
-// another thread would take longer.
-func (d *Disk) Submit(o machine.Output) {
-	r := d.add(o)
-	if r == nil {
-		return
-	}
-	bytes := d.spares.take(int(r.Length))
-	if !d.prompt.ReadPromptly(bytes, int64(r.Sector)*sectorSize) {
-		d.spares.give(bytes)
-		d.wg.Go(func() { d.work(r) })
-		return
-	}
-	d.finish(r)
-	d.opt.Done(machine.DiskDone{Disk: d.opt.Index, ID: r.ID, Bytes: bytes})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.leaveLocked()
-	d.startLocked()
-}
-
-// add adds a request and begins what may run; a read that may be tried at once
-// it begins for the caller.
-func (d *Disk) add(o machine.Output) *request {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.claimed && !(d.reading && o.Op == machine.DiskRead) {
-		panic("BUG: storage: a request before the disk is claimed")
-	}
-	d.queue.add(o)
-	r := d.promptLocked(o)
-	if r == nil {
-		d.startLocked()
-	}
-	return r
-}
-
-// promptLocked takes o, which was just added, if it may be tried at once.
-func (d *Disk) promptLocked(o machine.Output) *request {
-	if d.prompt == nil || o.Op != machine.DiskRead || d.running >= d.opt.Depth || !d.queue.only(o.ID) {
-		return nil
-	}
-	r := d.nextLocked()
-	if r != nil {
-		d.running++
-	}
-	return r
 }
 
 // Release lets the held request id run: the gate has let it go.
@@ -349,6 +306,10 @@ func (d *Disk) perform(r *request) ([]byte, error) {
 		return bytes, d.backend.ReadAt(bytes, off)
 	case machine.DiskWrite:
 		return nil, d.backend.WriteAt(r.Bytes, off)
+	}
+	d.heavy.Add(1)
+	defer d.heavy.Add(-1)
+	switch r.Op {
 	case machine.DiskFlush:
 		return nil, d.backend.Sync()
 	case machine.DiskDiscard:

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
@@ -14,7 +17,7 @@ import (
 type promptMemory struct {
 	*memory
 	below  int64           // what begins below is at hand
-	during func(off int64) // called in the middle of a prompt read; may be nil
+	during func(off int64) // called in the middle of a prompt request; may be nil
 }
 
 func (m *promptMemory) ReadPromptly(p []byte, off int64) bool {
@@ -23,6 +26,18 @@ func (m *promptMemory) ReadPromptly(p []byte, off int64) bool {
 	}
 	copy(p, m.bytes[off:])
 	return off < m.below
+}
+
+func (m *promptMemory) WritePromptly(p []byte, off int64) bool {
+	if m.during != nil {
+		m.during(off)
+	}
+	if off >= m.below {
+		return false
+	}
+	m.log = append(m.log, "prompt")
+	copy(m.bytes[off:], p)
+	return true
 }
 
 // A read for which nothing has to be waited for is done when Submit returns; the
@@ -99,5 +114,73 @@ func TestPromptReadsOfAFile(t *testing.T) {
 	h.Submit(read(1, 8))
 	if s := <-h.stopped; s.Op != machine.DiskRead {
 		t.Errorf("stopped with %v", s)
+	}
+}
+
+// ownWrite is one of a page that no gate holds.
+func ownWrite(id, sector uint64) machine.Output {
+	o := local(write(id, sector, 'w'))
+	o.Bytes = bytes.Repeat([]byte{'w'}, 4096)
+	return o
+}
+
+// A write that no gate holds, and for which nothing has to be waited for, is done
+// when Submit returns; the others are written as ever.
+func TestPromptWrites(t *testing.T) {
+	m := &promptMemory{memory: &memory{bytes: make([]byte, 1<<20)}, below: 64 << 10}
+	h := newHarness(t, m, 0)
+	h.Submit(ownWrite(1, 8))
+	if d := <-h.done; d.ID != 1 || !slices.Equal(m.log, []string{"prompt"}) || m.bytes[4096] != 'w' {
+		t.Fatalf("request %d after %v", d.ID, m.log)
+	}
+	large := ownWrite(3, 0)
+	large.Bytes = bytes.Repeat([]byte{'l'}, promptBytes+512)
+	for _, o := range []machine.Output{ownWrite(2, 128), large, write(4, 0, 'h')} {
+		h.run(o)
+		at := o.Sector * sectorSize
+		if d := <-h.done; d.ID != o.ID || slices.Contains(m.log[1:], "prompt") || !bytes.HasPrefix(m.bytes[at:], o.Bytes) {
+			t.Errorf("request %d after %v", d.ID, m.log)
+		}
+	}
+	h.Submit(write(5, 0, 'h')) // held
+	h.Submit(ownWrite(6, 0))
+	if len(h.done) != 0 {
+		t.Fatal("a write went past another one of its blocks")
+	}
+	h.Release(5)
+	if got := h.ids(2); got[0] != 5 || got[1] != 6 {
+		t.Errorf("done: %v", got)
+	}
+}
+
+// Beside a flush a write may have to wait for it, so it goes to another thread.
+func TestNoPromptWriteBesideAFlush(t *testing.T) {
+	m := &promptMemory{memory: &memory{bytes: make([]byte, 8192), hold: make(chan struct{}), begun: make(chan string, 3)}, below: 8192}
+	h := newHarness(t, m, 0)
+	h.run(flush(1))
+	<-m.begun
+	h.Submit(ownWrite(2, 0))
+	if len(h.done) != 0 {
+		t.Error("written promptly beside a flush")
+	}
+	close(m.hold)
+	h.ids(2)
+	h.Submit(ownWrite(3, 0))
+	if len(h.done) != 1 {
+		t.Error("not written promptly after the flush")
+	}
+}
+
+// After a write in which the thread had to wait there are none that could hold up
+// the guest again.
+func TestNoPromptWriteAfterOneThatWaited(t *testing.T) {
+	m := &promptMemory{memory: &memory{bytes: make([]byte, 8192)}, below: 8192}
+	m.during = func(int64) { _ = unix.Nanosleep(&unix.Timespec{Nsec: 2 * int64(tookLong)}, nil) }
+	h := newHarness(t, m, 0)
+	h.Submit(ownWrite(1, 0))
+	h.Submit(ownWrite(2, 0))
+	h.ids(2)
+	if want := []string{"prompt", "write 0"}; !slices.Equal(m.log, want) {
+		t.Errorf("%v, want %v", m.log, want)
 	}
 }

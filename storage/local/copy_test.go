@@ -165,6 +165,72 @@ func TestWriteErrorsAreToldApart(t *testing.T) {
 	}
 }
 
+// A write that would have to wait is refused, and changes nothing.
+func TestPromptWrites(t *testing.T) {
+	f, c, _ := adopted(t, testSize, testShift)
+	data := bytes.Repeat([]byte{7}, 512)
+	holds := func(off int64) bool {
+		have := make([]byte, 512)
+		must(nil, c.ReadAt(have, off))
+		return bytes.Equal(have, data)
+	}
+	refused := func(why string, off int64) {
+		t.Helper()
+		if c.WritePromptly(data, off) || holds(off) {
+			t.Errorf("written: %s", why)
+		}
+	}
+	refused("the intent is not durable", 0)
+	must(nil, c.WriteAt(make([]byte, 512), 0))
+	if !c.WritePromptly(data, 512) || !holds(512) {
+		t.Error("not written into a region that is noted")
+	}
+	refused("half of it in a region that is not noted", 1<<testShift-256)
+	c.gate.Lock()
+	refused("a re-synchronisation holds the writes", 1024)
+	c.gate.Unlock()
+	if !c.Cut(Point{Gen: gen0, ID: [16]byte{1}}, nil) {
+		t.Fatal("not cut")
+	}
+	refused("the map was cut", 1024)
+	must(nil, c.WriteAt(make([]byte, 512), 0))
+	f.fail = func(*inode, string) error { return syscall.EIO }
+	if c.Sync() == nil {
+		t.Fatal("synced")
+	}
+	f.fail = nil
+	if c.WritePromptly(data, 1024) {
+		t.Error("written: the copy has failed")
+	}
+}
+
+// On a file of the host it is whole pages, so that nothing has to be read.
+func TestPromptWritesOfAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	must(nil, os.WriteFile(path, make([]byte, 1<<20), 0o600))
+	c := must(Open(t.Context(), path, Options{VM: "v", Adopt: true})).(*Copy)
+	data := bytes.Repeat([]byte{7}, pageSize)
+	must(nil, c.Enter(gen0))
+	must(nil, c.WriteAt(data, 0))
+	for _, tt := range []struct {
+		off, n int64
+		want   bool
+	}{{pageSize, pageSize, true}, {pageSize, 512, false}, {512, pageSize, false}, {4 * pageSize, 0, false}} {
+		if got := c.WritePromptly(data[:tt.n], tt.off); got != tt.want {
+			t.Errorf("%d bytes at %d: %v", tt.n, tt.off, got)
+		}
+	}
+	if b := must(os.ReadFile(path)).([]byte); !bytes.Equal(b[:2*pageSize], bytes.Repeat([]byte{7}, 2*pageSize)) || b[2*pageSize] != 0 {
+		t.Error("the file has something else")
+	}
+	must(nil, c.Close())
+	c = must(Open(t.Context(), path, Options{VM: "v"})).(*Copy)
+	defer c.Close()
+	if c.WritePromptly(data, 0) {
+		t.Error("written to a copy that was not entered")
+	}
+}
+
 func TestWritesCostFewSyncsOfTheSidecar(t *testing.T) {
 	const size = 64 << 20
 	f, c, _ := adopted(t, size, minRegionShift)

@@ -96,8 +96,11 @@ func (w *world) write(backupToo bool) error {
 	w.begun(off, int64(len(p)))
 	zero := w.rng.IntN(6) == 0
 	do := func(c *Copy) error {
-		if zero {
+		switch {
+		case zero:
 			return c.Zero(off, int64(len(p)))
+		case w.rng.IntN(2) == 0 && c.WritePromptly(p, off):
+			return nil
 		}
 		return c.WriteAt(p, off)
 	}

@@ -28,9 +28,10 @@ type File interface {
 	Close() error
 }
 
-// prompt is a File that says what it has in memory (storage.Prompt).
+// prompt is a File in the host's page cache (storage.Prompt, PromptWriter).
 type prompt interface {
 	ReadPromptly(p []byte, off int64) bool
+	WritePromptly(p []byte, off int64) bool
 }
 
 // FS is the directory that they lie in. A name that was made or changed is

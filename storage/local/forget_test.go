@@ -204,6 +204,16 @@ func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), h.patch("write", patch{off: off, b: append([]byte{}, p...)})
 }
 
+func (h *handle) ReadPromptly(p []byte, off int64) bool {
+	n, _ := h.ReadAt(p, off)
+	return n == len(p)
+}
+
+func (h *handle) WritePromptly(p []byte, off int64) bool {
+	_, err := h.WriteAt(p, off)
+	return err == nil
+}
+
 func (h *handle) Truncate(size int64) error { return h.patch("truncate", patch{size: size}) }
 
 func (h *handle) PunchHole(off, n int64) error {

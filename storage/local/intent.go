@@ -75,9 +75,12 @@ func loadIntent(file File, h *header) (m *intent, lost bool, err error) {
 	return m, false, err
 }
 
-// mark returns once the bits of regions first to last are durable.
+// marked says whether the bits of regions first to last are durable.
+func (m *intent) marked(first, last uint64) bool { return m.newer.Load().durable.hasRange(first, last) }
+
+// mark returns once they are.
 func (m *intent) mark(first, last uint64) error {
-	if m.newer.Load().durable.hasRange(first, last) {
+	if m.marked(first, last) {
 		return nil
 	}
 	m.mu.Lock()
@@ -89,7 +92,7 @@ func (m *intent) mark(first, last uint64) error {
 		switch {
 		case m.failed != nil:
 			return m.failed
-		case m.newer.Load().durable.hasRange(first, last):
+		case m.marked(first, last):
 			return nil
 		case m.syncing:
 			m.turn.Wait()

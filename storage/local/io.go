@@ -31,6 +31,23 @@ func (c *Copy) WriteAt(p []byte, off int64) error {
 	})
 }
 
+// WritePromptly implements storage.PromptWriter, in regions whose intent is
+// durable.
+func (c *Copy) WritePromptly(p []byte, off int64) bool {
+	n := int64(len(p))
+	c.within(off, n)
+	f, ok := c.file.(prompt)
+	if !ok || n == 0 || c.failed.Load() != nil || !c.writable.Load() || !c.gate.TryRLock() {
+		return false
+	}
+	defer c.gate.RUnlock()
+	if !c.intent.marked(Range{off, n}.regions(c.intent.h)) {
+		return false
+	}
+	defer c.changed(off, n)
+	return f.WritePromptly(p, off)
+}
+
 // Zero makes a range read as zeros and gives its space back.
 func (c *Copy) Zero(off, n int64) error {
 	return c.change("zero", off, n, func() error { return c.file.PunchHole(off, n) })
@@ -65,20 +82,23 @@ func (c *Copy) change(op string, off, n int64, do func() error) error {
 	}
 	c.gate.RLock()
 	defer c.gate.RUnlock()
-	shift := c.intent.h.RegionShift
 	if err := c.intent.mark(Range{off, n}.regions(c.intent.h)); err != nil {
 		return c.noIntent(err)
 	}
-	err := do()
-	if t := c.track.Load(); t != nil {
-		// After the write: a Source that read the blocks before this reads them again.
-		unit := int64(1) << shift / tracksInRegion
-		t.setRange(uint64(off/unit), uint64((off+n-1)/unit))
-	}
-	if err != nil {
+	defer c.changed(off, n)
+	if err := do(); err != nil {
 		return &Error{Copy: c.h.Copy, Path: c.path, Op: op, Off: off, Len: n, Err: err}
 	}
 	return nil
+}
+
+// changed tells a Source, after the change: one that read the blocks before reads
+// them again.
+func (c *Copy) changed(off, n int64) {
+	if t := c.track.Load(); t != nil {
+		unit := int64(1) << c.intent.h.RegionShift / tracksInRegion
+		t.setRange(uint64(off/unit), uint64((off+n-1)/unit))
+	}
 }
 
 func (c *Copy) within(off, n int64) {

@@ -51,6 +51,17 @@ type osFile struct {
 
 func (f *osFile) ReadPromptly(p []byte, off int64) bool { return f.cache.ReadAt(f.File, p, off) }
 
+// pageSize is the unit of which a write that is whole has nothing to read first.
+const pageSize = 4096
+
+func (f *osFile) WritePromptly(p []byte, off int64) bool {
+	if (off|int64(len(p)))%pageSize != 0 {
+		return false
+	}
+	_, err := f.WriteAt(p, off)
+	return err == nil // it is done again, and the error told
+}
+
 func (f *osFile) Sync() error {
 	return f.retry("fdatasync", func() error { return unix.Fdatasync(int(f.Fd())) })
 }
