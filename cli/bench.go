@@ -94,7 +94,7 @@ func (c *benchCPU) Run(ctx context.Context, env Env) error {
 }
 
 type benchDisk struct {
-	Rounds  int              `default:"9" help:"How often everything is measured; the spread is over the rounds."`
+	Rounds  int              `default:"15" help:"How often everything is measured; the figures are of all rounds together, the spread over each."`
 	Mode    []bench.DiskMode `placeholder:"MODE" help:"Only disks of these kinds: shared, reads: backup, nbd, local."`
 	Program []string         `placeholder:"NAME" help:"Only these programs: ${benchDiskPrograms}."`
 	benchForm

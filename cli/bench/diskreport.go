@@ -63,24 +63,39 @@ func (r *DiskReport) add(m DiskMode, on Machine, name string, got Measurement) e
 	return nil
 }
 
-// Ratio is the CPU time of a pair's primary over that of the guest on another machine.
-func (d *DiskRow) Ratio(to Machine) *Spread { return spread(d.Seconds[Pair], d.Seconds[to]) }
+// A Share is one figure over another: of all rounds together, whose noise evens
+// out, and in the rounds where it is least and greatest.
+type Share struct{ All, Min, Max float64 }
 
-// LogRatio is the bytes logged over the bytes that the guest read or wrote.
-func (d *DiskRow) LogRatio() *Spread {
-	return spread(d.Logged, slices.Repeat([]float64{d.MB}, len(d.Logged)))
+func share(over, under []float64) Share {
+	each := spread(over, under)
+	return Share{sum(over) / sum(under), each.Min, each.Max}
 }
 
+func sum(x []float64) (s float64) {
+	for _, v := range x {
+		s += v
+	}
+	return s
+}
+
+func (s Share) String() string { return fmt.Sprintf("%.2f (%.2f to %.2f)", s.All, s.Min, s.Max) }
+
+// Ratio is the CPU time of a pair's primary over that of the guest on another machine.
+func (d *DiskRow) Ratio(to Machine) Share { return share(d.Seconds[Pair], d.Seconds[to]) }
+
+// LogRatio is the bytes logged over the bytes that the guest read or wrote.
+func (d *DiskRow) LogRatio() float64 { return sum(d.Logged) / (d.MB * float64(len(d.Logged))) }
+
 func (d *DiskRow) cells() []string {
-	mid := func(x []float64) float64 { return median(slices.Sorted(slices.Values(x))) }
-	perMB := func(x []float64) string { return fmt.Sprintf("%.2f", 1000*mid(x)/d.MB) }
-	speed := func(x []float64) string { return fmt.Sprintf("%.0f", d.MB/mid(x)) }
-	log := d.LogRatio()
+	mb := d.MB * float64(len(d.Logged))
+	perMB := func(x []float64) string { return fmt.Sprintf("%.2f", 1000*sum(x)/mb) }
+	speed := func(x []float64) string { return fmt.Sprintf("%.0f", mb/sum(x)) }
 	return []string{
 		string(d.Mode), d.Program, perMB(d.Seconds[Alone]), perMB(d.Seconds[Beside]), perMB(d.Seconds[Pair]),
-		d.Ratio(Alone).times(), d.Ratio(Beside).times(),
-		speed(d.Elapsed[Alone]), speed(d.Elapsed[Pair]), fmt.Sprintf("%.2f %%", 100*log.Median),
-		fmt.Sprintf("%.1f", 8*mid(d.Logged)/mid(d.Elapsed[Pair])),
+		d.Ratio(Alone).String(), d.Ratio(Beside).String(),
+		speed(d.Elapsed[Alone]), speed(d.Elapsed[Pair]), fmt.Sprintf("%.2f %%", 100*d.LogRatio()),
+		fmt.Sprintf("%.1f", 8*sum(d.Logged)/sum(d.Elapsed[Pair])),
 	}
 }
 
