@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lockstep-vm/lockstep/arbiter"
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/machine"
+	"github.com/lockstep-vm/lockstep/storage/local"
 )
 
 // meeting is an arbiter at which two power-ons meet: each has read the record, and
@@ -118,4 +123,33 @@ func TestTwoHostsPowerOnAtOnce(t *testing.T) {
 			s.endsAlike(primary, backup)
 		})
 	}
+}
+
+// What a computer reads after its power-on is on the disk: it may not have been
+// written out when the process before it died.
+func TestPowerOnSyncsItsCopy(t *testing.T) {
+	s := newLocalStage(t)
+	files := &syncsFS{sync: func(local.File) error { return unix.EIO }}
+	cfg := s.on("a").config(newEvents())
+	cfg.files = files
+	if r, err := PowerOn(cfg); !errors.Is(err, unix.EIO) {
+		if err == nil {
+			r.close()
+		}
+		t.Errorf("powered on from an image that cannot be synced: %v", err)
+	}
+}
+
+// A restored VM never followed: what its State has pending is asked of its copy.
+func TestRestoredVMAsksItsLocalDiskAgain(t *testing.T) {
+	s := newLocalStage(t).on("a")
+	s.take()
+	asked := s.pending()[0].ID
+	g := s.begin(PowerOn, func(c *Config) { c.Restore = s.snapshot() })
+	g.until(t, "end of what was under way", func() bool {
+		return ask(g, func() bool {
+			return !slices.ContainsFunc(g.m.Pending(nil), func(o machine.Output) bool { return o.ID == asked })
+		})
+	})
+	g.end(t)
 }
