@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -210,10 +211,17 @@ func port(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: port NAME")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(args[0], fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
-	ts.Check(l.Close())
+	// Not one that the kernel gives to who asks for any: that may be the very
+	// process which is to dial it.
+	for range 1000 {
+		n := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
+			ts.Setenv(args[0], fmt.Sprint(n))
+			ts.Check(l.Close())
+			return
+		}
+	}
+	ts.Fatalf("no port is free")
 }
 
 // until gives up after a minute; that bounds a hang and claims no speed.
