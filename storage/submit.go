@@ -51,8 +51,8 @@ func (d *Disk) add(o machine.Output) *request {
 	return nil
 }
 
-// triesLocked says whether a request is to be tried promptly. A write waits for a
-// flush or a discard that is under way.
+// triesLocked says whether a request is to be tried promptly. Beside a flush or a
+// discard a write may have to wait for it.
 func (d *Disk) triesLocked(o machine.Output) bool {
 	switch o.Op {
 	case machine.DiskRead:
