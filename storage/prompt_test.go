@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -174,6 +175,8 @@ func TestNoPromptWriteBesideAFlush(t *testing.T) {
 // After a write in which the thread had to wait there are none that could hold up
 // the guest again.
 func TestNoPromptWriteAfterOneThatWaited(t *testing.T) {
+	runtime.LockOSThread() // as who runs a guest does
+	defer runtime.UnlockOSThread()
 	m := &promptMemory{memory: &memory{bytes: make([]byte, 8192)}, below: 8192}
 	m.during = func(int64) { _ = unix.Nanosleep(&unix.Timespec{Nsec: 2 * int64(tookLong)}, nil) }
 	h := newHarness(t, m, 0)
