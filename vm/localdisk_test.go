@@ -325,17 +325,25 @@ func (b slow) Sync() error {
 	return b.Backend.Sync()
 }
 
+// slowSyncs wraps copies whose syncs are held, and counted, from shut on until
+// release.
+func slowSyncs() (wrap func(storage.Backend) storage.Backend, shut *atomic.Bool, held *atomic.Int64, release func()) {
+	shut, held = new(atomic.Bool), new(atomic.Int64)
+	gate := make(chan struct{})
+	release = sync.OnceFunc(func() {
+		shut.Store(false)
+		close(gate)
+	})
+	return func(b storage.Backend) storage.Backend { return slow{b, shut, gate, held} }, shut, held, release
+}
+
 // DESIGN section 7: "complete a guest's flush only when both copies are flushed".
 func TestFlushOfBothCopies(t *testing.T) {
 	s := newLocalStage(t)
 	s.both = true
-	shut, gate, held := new(atomic.Bool), make(chan struct{}), new(atomic.Int64)
-	release := sync.OnceFunc(func() {
-		shut.Store(false)
-		close(gate)
-	})
+	wrap, shut, held, release := slowSyncs()
 	defer release()
-	primary, backup := s.localPair(nil, func(b storage.Backend) storage.Backend { return slow{b, shut, gate, held} })
+	primary, backup := s.localPair(nil, wrap)
 	shut.Store(true)
 	primary.soon(t, "flush of the backup's copy", func() bool { return held.Load() > 0 })
 	// The backup's flush does not come back: the primary has done its own, and

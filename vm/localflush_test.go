@@ -90,13 +90,8 @@ func TestCopyIsNamedWhenItIsFlushed(t *testing.T) {
 func TestFlushIsToldAgainOnANewConnection(t *testing.T) {
 	s := newLocalStage(t)
 	s.both = true
-	shut, gate, held := new(atomic.Bool), make(chan struct{}), new(atomic.Int64)
-	release := sync.OnceFunc(func() {
-		shut.Store(false)
-		close(gate)
-	})
+	wrap, shut, held, release := slowSyncs()
 	defer release()
-	wrap := func(b storage.Backend) storage.Backend { return slow{b, shut, gate, held} }
 	primary, backup := s.localPairWith(func(c *Config) { c.wrapCopy = wrap }, func(*Config) {})
 	shut.Store(true)
 	primary.soon(t, "flush that waits for its own copy", func() bool { return held.Load() > 0 })
