@@ -60,7 +60,8 @@ type Options struct {
 type Copy struct {
 	fs        FS
 	path      string
-	file      File // the image, locked
+	id        ft.CopyID // the header's: it does not change while the copy is open
+	file      File      // the image, locked
 	side      File
 	blockSize uint32
 	rand      io.Reader
@@ -303,9 +304,10 @@ func (c *Copy) readSidecar() error {
 		return fmt.Errorf("%s: %w: it is %d bytes long, not %d; see above for a copy that is made anew", side, ErrDamaged, size, want)
 	}
 	h := c.h
+	c.id = h.Copy
 	lost := false
 	if c.intent, lost, err = loadIntent(c.side, &h); err != nil {
-		return &Error{Copy: c.h.Copy, Path: side, Op: "read", Err: err}
+		return &Error{Copy: c.id, Path: side, Op: "read", Err: err}
 	}
 	if lost {
 		return fmt.Errorf("%s: %w: a header that was written is gone: if another copy is good, remove image and sidecar, and it is made anew from that one", side, ErrDamaged)
@@ -352,7 +354,7 @@ func (s *Status) Image() ft.Image {
 }
 
 // Sectors is the capacity in 512-byte sectors.
-func (c *Copy) Sectors() uint64 { return c.h.Sectors }
+func (c *Copy) Sectors() uint64 { return c.intent.h.Sectors }
 
 // BlockSize is the smallest unit of access in bytes.
 func (c *Copy) BlockSize() uint32 { return c.blockSize }

@@ -395,6 +395,32 @@ func TestOnRealFiles(t *testing.T) {
 	}
 }
 
+// A primary may claim its copies while they are compared with its first backup's:
+// for -race.
+func TestClaimBesideASource(t *testing.T) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	raw := filepath.Join(dir, "a.img")
+	must(nil, os.WriteFile(raw, make([]byte, 9<<20), 0o600))
+	a := must(Open(ctx, raw, Options{VM: "v", Adopt: true})).(*Copy)
+	defer a.Close()
+	must(nil, a.Enter(gen0))
+	b := must(Create(ctx, filepath.Join(dir, "b.img"), a.Sectors(), Options{VM: "v"})).(*Copy)
+	defer b.Close()
+	var claims sync.WaitGroup
+	claims.Go(func() {
+		for number := range uint64(20) {
+			must(nil, a.Claim(ctx, ft.Fence{Run: 7, Number: number}, nil))
+		}
+	})
+	synchronised(t, a, b)
+	claims.Wait()
+	var fenced storage.ErrFenced
+	if err := a.Claim(ctx, ft.Fence{Run: 7, Number: 18}, nil); !errors.As(err, &fenced) || fenced.By.Number != 19 {
+		t.Errorf("a number before the last: %v", err)
+	}
+}
+
 func synchronised(t *testing.T, a, b *Copy) Progress {
 	t.Helper()
 	ctx := context.Background()

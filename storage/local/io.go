@@ -11,7 +11,7 @@ func (c *Copy) ReadAt(p []byte, off int64) error {
 		return f
 	}
 	if _, err := c.file.ReadAt(p, off); err != nil {
-		return &Error{Copy: c.h.Copy, Path: c.path, Op: "read", Off: off, Len: int64(len(p)), Err: err}
+		return &Error{Copy: c.id, Path: c.path, Op: "read", Off: off, Len: int64(len(p)), Err: err}
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (c *Copy) Sync() error {
 	}
 	if err := c.file.Sync(); err != nil {
 		// What the kernel could not write it may forget, and then say that all is well.
-		return c.fail(&Error{Copy: c.h.Copy, Path: c.path, Op: "sync", Err: err, Final: true})
+		return c.fail(&Error{Copy: c.id, Path: c.path, Op: "sync", Err: err, Final: true})
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (c *Copy) change(op string, off, n int64, do func() error) error {
 	}
 	defer c.changed(off, n)
 	if err := do(); err != nil {
-		return &Error{Copy: c.h.Copy, Path: c.path, Op: op, Off: off, Len: n, Err: err}
+		return &Error{Copy: c.id, Path: c.path, Op: op, Off: off, Len: n, Err: err}
 	}
 	return nil
 }

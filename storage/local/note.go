@@ -24,7 +24,7 @@ func (c *Copy) note(change func(*header)) error {
 		err = c.side.Sync()
 	}
 	if err != nil {
-		return c.fail(&Error{Copy: h.Copy, Path: c.path + sidecarSuffix, Op: "note state", Err: err, Final: true})
+		return c.fail(&Error{Copy: c.id, Path: c.path + sidecarSuffix, Op: "note state", Err: err, Final: true})
 	}
 	c.h = h
 	return nil
@@ -170,5 +170,5 @@ func (c *Copy) Commit(p Point) error {
 }
 
 func (c *Copy) noIntent(err error) error {
-	return c.fail(&Error{Copy: c.h.Copy, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
+	return c.fail(&Error{Copy: c.id, Path: c.path + sidecarSuffix, Op: "note intent", Err: err, Final: true})
 }

@@ -164,7 +164,7 @@ func (s *Source) begin(ctx context.Context, conn Conn) error {
 			s.again(a)
 		}
 		s.open, s.unconfirmed = nil, nil
-		return s.send(ctx, Begin{Source: s.c.h.Copy, Session: s.session, Common: hello.Status.Common})
+		return s.send(ctx, Begin{Source: s.c.id, Session: s.session, Common: hello.Status.Common})
 	}
 	return s.plan(ctx, hello, words)
 }
@@ -222,7 +222,7 @@ func (s *Source) plan(ctx context.Context, hello Hello, words []uint64) error {
 	s.left.Store(planned)
 	s.sent.Store(0)
 	s.pass.Store(0)
-	return s.send(ctx, Begin{Source: s.c.h.Copy, Session: s.session, Common: p.Common})
+	return s.send(ctx, Begin{Source: s.c.id, Session: s.session, Common: p.Common})
 }
 
 // again puts a batch back.

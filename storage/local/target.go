@@ -257,5 +257,5 @@ func isZero(b []byte) bool {
 }
 
 func (c *Copy) readError(off, n int64, err error) error {
-	return &Error{Copy: c.h.Copy, Path: c.path, Op: "read", Off: off, Len: n, Err: err}
+	return &Error{Copy: c.id, Path: c.path, Op: "read", Off: off, Len: n, Err: err}
 }
