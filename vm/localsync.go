@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
 	"github.com/lockstep-vm/lockstep/storage/local"
@@ -113,17 +115,16 @@ func (s *localSync) onConnections(ctx context.Context, f func(gen uint64) error)
 	}
 }
 
-// each runs f for every copy side by side and is all their errors.
-func (l *localDisks) each(f func(i int, c *local.Copy) error) error {
-	var wg sync.WaitGroup
-	errs := make([]error, len(l.copies))
+// each runs f for every copy side by side. The first to fail ends the others, which
+// may have hours to go, and its error is that of all.
+func (l *localDisks) each(ctx context.Context, f func(ctx context.Context, i int, c *local.Copy) error) error {
+	all, ctx := errgroup.WithContext(ctx)
 	for i, c := range l.copies {
 		if c != nil {
-			wg.Go(func() { errs[i] = f(i, c) })
+			all.Go(func() error { return f(ctx, i, c) })
 		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return all.Wait()
 }
 
 // feed begins a pairing whose backup has a copy of its own.
@@ -152,7 +153,7 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 			}
 		}
 	}()
-	if err := l.each(func(i int, c *local.Copy) (err error) {
+	if err := l.each(ctx, func(_ context.Context, i int, c *local.Copy) (err error) {
 		if sources[i], err = c.NewSource(local.SourceOptions{Pace: r.cfg.paceSync}); err == nil {
 			s.watch(sources[i])
 		}
@@ -161,7 +162,7 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 		return err
 	}
 	if err := s.onConnections(ctx, func(gen uint64) error {
-		if err := l.each(func(i int, _ *local.Copy) error {
+		if err := l.each(ctx, func(ctx context.Context, i int, _ *local.Copy) error {
 			conn, err := p.Sync(gen, uint8(i))
 			if err != nil {
 				return err
@@ -186,7 +187,7 @@ func (r *Replica) copyTo(ctx context.Context, s *localSync, p *logchan.Primary, 
 		return err
 	}
 	r.release(s, sources)
-	if err := l.each(func(i int, _ *local.Copy) error { return sources[i].Commit(ctx) }); err != nil {
+	if err := l.each(ctx, func(ctx context.Context, i int, _ *local.Copy) error { return sources[i].Commit(ctx) }); err != nil {
 		return err
 	}
 	r.box.do(func() {
@@ -203,7 +204,7 @@ func (r *Replica) hold(ctx context.Context, s *localSync, sources []*local.Sourc
 		return err
 	}
 	held := make([]*local.Source, len(sources))
-	err := r.local.each(func(i int, _ *local.Copy) error {
+	err := r.local.each(ctx, func(ctx context.Context, i int, _ *local.Copy) error {
 		err := sources[i].Hold(ctx, gen)
 		if err == nil {
 			held[i] = sources[i]
@@ -272,7 +273,7 @@ func (r *Replica) receive(gen uint64) {
 			}
 		}()
 		if err := s.onConnections(ctx, func(gen uint64) error {
-			return l.each(func(i int, c *local.Copy) (err error) {
+			return l.each(ctx, func(ctx context.Context, i int, c *local.Copy) (err error) {
 				if targets[i] == nil || targets[i].Prepared() { // with others that are not
 					if targets[i], err = again(c, targets[i]); err != nil {
 						return err
@@ -292,7 +293,7 @@ func (r *Replica) receive(gen uint64) {
 				r.load()
 			}
 		})
-		err := l.each(func(i int, _ *local.Copy) error { return targets[i].Run(ctx, conns[i]) })
+		err := l.each(ctx, func(ctx context.Context, i int, _ *local.Copy) error { return targets[i].Run(ctx, conns[i]) })
 		if err == nil {
 			return nil
 		}
