@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -161,12 +161,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	a := address(t, s)
 	none := a
 	none.Export = "none"
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := nbd.Address{Net: "tcp", Path: gone.Addr().String(), Export: "disk0"}
-	gone.Close()
+	dead := nbd.Address{Net: "unix", Path: filepath.Join(t.TempDir(), "gone"), Export: "disk0"}
 	for why, at := range map[string]nbd.Address{`there is no export "none"`: none, "no store answers": dead} {
 		c, err := nbd.Open(t.Context(), nbd.Config{Address: at, VM: "web"})
 		if err == nil {
