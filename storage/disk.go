@@ -198,6 +198,14 @@ func (d *Disk) Settled() bool {
 	return d.running == 0 && d.stopped == nil && len(d.queue.ready) == 0
 }
 
+// Oldest is which of the guest's requests, counted from 1, is the oldest that is
+// not done; 0 if all are.
+func (d *Disk) Oldest() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queue.oldest()
+}
+
 // Stopped is why the disk has stopped; false if it has not.
 func (d *Disk) Stopped() (Stop, bool) {
 	d.mu.Lock()

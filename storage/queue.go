@@ -83,6 +83,17 @@ func (q *queue) release(id uint64) bool {
 	return true
 }
 
+// oldest is the order of the first request in the queue; 0 if it is empty.
+func (q *queue) oldest() uint64 {
+	first := uint64(0)
+	for _, r := range q.byID {
+		if first == 0 || r.order < first {
+			first = r.order
+		}
+	}
+	return first
+}
+
 // next takes the first request that may run; nil if there is none. It stays in
 // the way of others until it is done.
 func (q *queue) next() *request {

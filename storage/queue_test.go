@@ -96,6 +96,30 @@ func taken(q *queue) (ids []uint64) {
 	return ids
 }
 
+// A request that has been taken counts until it is done.
+func TestOldestRequest(t *testing.T) {
+	q := newQueue()
+	want := func(order uint64) {
+		t.Helper()
+		if got := q.oldest(); got != order {
+			t.Errorf("the oldest is request %d, want %d", got, order)
+		}
+	}
+	want(0)
+	q.add(read(9, 0))
+	q.add(read(3, 2))
+	q.add(write(4, 4, 'a'))
+	first, second := q.next(), q.next()
+	want(1)
+	q.done(second)
+	want(1)
+	q.done(first)
+	want(3)
+	q.release(4)
+	q.done(q.next())
+	want(0)
+}
+
 func TestReleaseOfWhatIsNotHeld(t *testing.T) {
 	q := newQueue()
 	q.add(read(1, 0))

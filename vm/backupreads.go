@@ -15,13 +15,8 @@ import (
 // Reads by the backup (paper, section 4.2): this file joins ft.PeerReads, at the
 // primary, and ft.OwnReads, at the backup, to the disks, the log and the channel.
 
-const (
-	// retryOwnEvery is how long a backup waits before it tries a read again.
-	retryOwnEvery = 200 * time.Millisecond
-	// retryOwnFor is for how long it does while its primary lives. What the guest
-	// writes may wait for the read.
-	retryOwnFor = 30 * time.Second
-)
+// retryOwnEvery is how long a backup waits before it tries a read again.
+const retryOwnEvery = 200 * time.Millisecond
 
 // hash is what two replicas must agree in: the guest's computer, and which disks
 // the backup reads.
@@ -141,10 +136,10 @@ func (x *outlet) runLocked(requests []ft.Request) {
 // and what is left of them once it is live. A nil one does none.
 type ownReads struct {
 	*ft.OwnReads
-	disks []*storage.Disk // nil for those that are not read
-	told  uint64          // of Count
-	note  bool            // a failure was told
-	fails map[uint8]int64 // by disk that fails: host time since which it does
+	disks []*storage.Disk        // nil for those that are not read
+	told  uint64                 // of Count
+	note  bool                   // a failure was told
+	fails map[uint8]storage.Stop // of disks that nothing could be read from since
 }
 
 // beginOwn lets this replica's disks be read while it follows.
@@ -157,7 +152,7 @@ func (r *Replica) beginOwn() {
 		}
 	}
 	if any {
-		r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks, fails: map[uint8]int64{}}
+		r.follow.own = &ownReads{OwnReads: ft.NewOwnReads(r.m.Pending(nil)), disks: disks, fails: map[uint8]storage.Stop{}}
 	}
 	if any || r.local != nil {
 		r.follow.replayer.OwnFrom(ownRequests{r.follow.own, r.local})
@@ -234,26 +229,16 @@ func (r *Replica) collectOwn() {
 }
 
 // retryOwn has a read of a backup that has failed tried again: the log waits for
-// it, and the guest never hears of it. A backup that cannot read for retryOwnFor
-// ends, so that the VM does not stand still for its sake; one that has lost its
-// primary tries for as long as it takes.
+// it, and the guest never hears of it.
 func (r *Replica) retryOwn(s storage.Stop) bool {
 	w := r.follow.own
 	if r.backup == nil || w == nil || !w.reads(s.Disk) {
 		return false
 	}
-	since, again := w.fails[s.Disk]
-	if !again {
-		since = r.now()
-		w.fails[s.Disk] = since
-	}
-	if r.now()-since >= int64(retryOwnFor) && r.proto.State() == ft.Replaying {
-		r.finish(Halted, fmt.Errorf("vm: %w, for %v; this backup ends, so that the VM goes on without it: see to the disk and start it again", s, retryOwnFor))
-		return true
-	}
+	w.fails[s.Disk] = s
 	if !w.note {
 		w.note = true
-		r.event(EventNote, "%v; trying again every %v for %v, the log waits", s, retryOwnEvery, retryOwnFor)
+		r.event(EventNote, "%v; trying again every %v for %v, the log waits", s, retryOwnEvery, hungRead)
 	}
 	time.AfterFunc(retryOwnEvery, r.disks[s.Disk].Resume)
 	return true

@@ -24,7 +24,9 @@ func (u unreadableFS) Open(path string) (local.File, error) {
 
 type unreadable struct{ local.File }
 
-func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, errors.New("the platter is scratched") }
+func (unreadable) ReadAt([]byte, int64) (int, error) {
+	return 0, errors.New("the platter is scratched")
+}
 
 // Of two disks one cannot be read, while the other's contents take for ever: the
 // attempt ends with the error, whichever host has it.

@@ -36,6 +36,7 @@ func (r *Replica) protocol() {
 		r.stop()
 	}
 	if r.tickStatus() {
+		r.watchDisks()
 		r.proto.Tick()
 		r.obey()
 	}

@@ -151,16 +151,17 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	backup.unharmed(t)
 }
 
-// hasFailedFor has a backup's disk fail since so long ago.
-func (g *running) hasFailedFor(t *testing.T, d time.Duration) {
+// hasWaitedFor has a backup wait for the same request of its disk since so long ago.
+func (g *running) hasWaitedFor(t *testing.T, d time.Duration) {
 	t.Helper()
-	g.until(t, "read that fails", func() bool {
+	g.until(t, "request that is not done", func() bool {
 		return g.asks(func() bool {
-			w := g.follow.own
-			if w == nil || len(w.fails) == 0 {
+			w := g.follow.waits[0]
+			if w.ticks < 3 {
 				return false
 			}
-			w.fails[0] = g.now() - int64(d)
+			w.ticks = int(d / g.cfg.tick())
+			g.follow.waits[0] = w
 			return true
 		})
 	})
@@ -174,10 +175,10 @@ func TestBackupThatCannotReadEnds(t *testing.T) {
 	primary, backup, ways := s.pairThatReads(newMedium())
 	primary.works(t, 20)
 	ways[1].breaks(unix.EIO)
-	backup.hasFailedFor(t, retryOwnFor-time.Minute/4)
+	backup.hasWaitedFor(t, hungRead/2)
 	failures := ways[1].failures()
 	backup.until(t, "third attempt", func() bool { return ways[1].failures() > failures+2 })
-	backup.hasFailedFor(t, retryOwnFor)
+	backup.hasWaitedFor(t, hungRead)
 	backup.wait(t, Halted)
 	if backup.err == nil || !errors.Is(backup.err, unix.EIO) || !strings.Contains(backup.err.Error(), "goes on without it") {
 		t.Errorf("the backup says %v", backup.err)
@@ -197,10 +198,10 @@ func TestBackupsReadsThatFailNowAndThen(t *testing.T) {
 	for range 3 {
 		primary.works(t, 20)
 		ways[1].breaks(unix.EIO)
-		backup.hasFailedFor(t, retryOwnFor-time.Minute/4)
+		backup.hasWaitedFor(t, hungRead/2)
 		ways[1].breaks(nil)
 		backup.until(t, "read that is done", func() bool {
-			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 })
+			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 && backup.follow.waits[0].ticks < 3 })
 		})
 	}
 	primary.works(t, 20)
@@ -217,11 +218,14 @@ func TestBackupThatIsNeededGoesOnTrying(t *testing.T) {
 	primary, backup, ways := s.pairThatReads(newMedium())
 	primary.works(t, 20)
 	ways[1].breaks(unix.EIO)
-	backup.hasFailedFor(t, 0)
+	backup.hasWaitedFor(t, 0)
 	primary.box.do(func() { primary.finish(Halted, errors.New("as if its process had been killed")) })
 	primary.wait(t, Halted)
 	backup.until(t, "lost primary", func() bool { return backup.Status().State == ft.Draining.String() })
-	backup.hasFailedFor(t, 2*retryOwnFor)
+	backup.asks(func() bool {
+		backup.follow.waits = map[uint8]diskWait{0: {backup.disks[0].Oldest(), int(hungRead)}}
+		return true
+	})
 	failures := ways[1].failures()
 	backup.until(t, "third attempt", func() bool { return ways[1].failures() > failures+2 })
 	ways[1].breaks(nil)
