@@ -248,6 +248,42 @@ func TestSilenceIsNoticedAndHeals(t *testing.T) {
 	until(t, "all is acknowledged", func() bool { return x.lastAck().Seq == 1000 })
 }
 
+// Whichever end is isolated, nothing comes through until it is not, and then all does.
+func TestIsolatedEndpointIsCutOff(t *testing.T) {
+	for _, end := range []string{"primary", "backup"} {
+		t.Run(end, func(t *testing.T) {
+			x := connect(t, config('p'), config('b'), "")
+			ignore(t, x.be)
+			if err := x.p.SendState(stateOf(nil)); err != nil {
+				t.Fatal(err)
+			}
+			await(t, x.pe, StateSent)
+			ignore(t, x.pe)
+			cut := x.be
+			if end == "primary" {
+				cut = x.pe
+			}
+			cut.Isolate(true)
+			before := x.p.LastHeard()
+			for n := 1; n <= 100; n++ {
+				if err := x.p.Append(frame(n, 1400)); err != nil {
+					t.Fatal(err)
+				}
+				x.p.Flush()
+			}
+			until(t, "silence", func() bool { return time.Since(x.p.LastHeard()) > 20*x.pe.cfg.Heartbeat })
+			if heard := x.p.LastHeard(); heard.After(before.Add(x.pe.cfg.Heartbeat)) || x.lastAck().Seq != 0 {
+				t.Errorf("heard %v after the cut, acknowledged %+v", heard.Sub(before), x.lastAck())
+			}
+			cut.Isolate(false)
+			until(t, "all is acknowledged", func() bool { return x.lastAck().Seq == 100 })
+			if x.p.Stats().Resumes == 0 {
+				t.Error("the connection was not cut")
+			}
+		})
+	}
+}
+
 // The same with a network that holds everything back, and a buffer that fills.
 func TestBlockedSocketDoesNotBlockTheOwner(t *testing.T) {
 	bl := listen(t, config('b'))

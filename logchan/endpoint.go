@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
@@ -27,6 +28,7 @@ type Endpoint struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 	events    chan Event
+	isolated  atomic.Bool
 
 	mu     sync.Mutex
 	link   *link // the pairing that is open
@@ -93,6 +95,22 @@ func (e *Endpoint) Addr() net.Addr { return e.ln.Addr() }
 // Events is what happened, in order. While many are not taken, new connections
 // are turned away; entries and acknowledgements do not wait for them.
 func (e *Endpoint) Events() <-chan Event { return e.events }
+
+// Isolate cuts this process off from its peer, as a partition of the network
+// would, until it is called with false: no connection is kept or made, and what
+// would be resumed is resumed then. It may be called by any goroutine.
+func (e *Endpoint) Isolate(on bool) {
+	e.isolated.Store(on)
+	e.mu.Lock()
+	l := e.link
+	e.mu.Unlock()
+	if on && l != nil {
+		l.drop()
+	}
+}
+
+// turnsAway says whether no connection is to be made now.
+func (e *Endpoint) turnsAway() bool { return e.isolated.Load() || e.crowded() }
 
 // Close seals what is open and returns when all goroutines have ended.
 func (e *Endpoint) Close() error {
@@ -254,7 +272,7 @@ func (e *Endpoint) answer(nc *net.TCPConn) bool {
 	var refusal *Refusal
 	h, err := c.readHello()
 	switch {
-	case ended(e.ctx.Done()) || e.crowded():
+	case ended(e.ctx.Done()) || e.turnsAway():
 		return false
 	case errors.As(err, &refusal):
 		return false

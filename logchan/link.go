@@ -136,6 +136,9 @@ func (l *link) establish(c *conn, h Hello, answer bool) *Refusal {
 	if r := l.check(h); r != nil {
 		return r
 	}
+	if l.ep.isolated.Load() { // under mu: Isolate drops what was established before
+		return &Refusal{Code: RefuseBusy, Text: "this process is cut off for now", Ours: true}
+	}
 	if answer && l.role == RolePrimary {
 		l.gen++
 		c.gen = l.gen
@@ -354,7 +357,7 @@ func (l *link) wantDial(now time.Time) (addr string, due, good bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.sealed || l.ended || l.addr == "" || l.ep.crowded():
+	case l.sealed || l.ended || l.addr == "" || l.ep.turnsAway():
 		return "", false, false
 	case l.cur == nil:
 		good = !l.since.IsZero() && now.Sub(l.since) >= goodLife
