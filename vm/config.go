@@ -96,6 +96,8 @@ type Config struct {
 	// retryEvery is the time between two attempts of a disk that has stopped;
 	// tests have another one.
 	retryEvery time.Duration
+	// hungOwner is hungOwner's; tests have another one.
+	hungOwner time.Duration
 }
 
 // Disk is the host half of a disk.
@@ -148,6 +150,9 @@ func (c *Config) validate() error {
 	}
 	if c.cutEvery == 0 {
 		c.cutEvery, c.cutRegions = cutEvery, cutRegions
+	}
+	if c.hungOwner == 0 {
+		c.hungOwner = hungOwner
 	}
 	if c.retryEvery == 0 {
 		c.retryEvery = retryEvery

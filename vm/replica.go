@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,9 +66,10 @@ type Replica struct {
 
 	links    int // NICs that reach their switch
 	nextTick time.Duration
-	seen     ft.State  // of the protocol, as last told
-	gen      uint64    // the newest connection of the pairing
-	heard    time.Time // the peer's last sign of life that was reported
+	turns    atomic.Uint64 // of the owner's loop
+	seen     ft.State      // of the protocol, as last told
+	gen      uint64        // the newest connection of the pairing
+	heard    time.Time     // the peer's last sign of life that was reported
 	acked    logchan.Ack
 	outputs  []machine.Output
 	panicked bool
@@ -260,6 +262,7 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 	defer context.AfterFunc(ctx, func() { r.box.do(r.stop) })()
 	if r.end != nil {
 		r.task(r.watchChannel)
+		r.task(r.watchOwner)
 	}
 	r.links = len(r.nics)
 	for i, n := range r.nics {
@@ -276,6 +279,7 @@ func (r *Replica) Run(ctx context.Context) (Outcome, error) {
 	}
 	r.tellEngine()
 	for {
+		r.turns.Add(1)
 		for _, f := range r.box.takeCommands() {
 			f()
 			r.obeyCommand()
