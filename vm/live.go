@@ -74,7 +74,8 @@ func (r *Replica) goLive() {
 	r.live.started = true
 	again := r.follow.unreleased(r.backup.Released())
 	heard := int64(r.heard.Sub(r.start))
-	r.attach(max(heard-r.follow.newest, 0), r.now()-max(heard, r.follow.newest))
+	timer, armed := r.m.NextTimer()
+	r.attach(unseen(r.follow.newest, heard, r.now(), r.m.Clock().At(r.m.Icount()), timer, armed))
 	r.wantBackupAt(r.backup.Peer())
 	r.backup, r.follow.replayer = nil, nil
 	at := r.now()
@@ -113,15 +114,15 @@ func (r *Replica) reissue() {
 	}
 }
 
-// attach begins to run the machine. The guest's clock last moved since ns
-// before the old primary was last heard, and that was lost ns ago: the first
-// is an idle guest's ordinary sleep, the second is made good slowly.
-func (r *Replica) attach(since, lost int64) {
+// attach begins to run the machine. Of the time in ns since the guest's clock last
+// moved it has slept a part, for which the clock steps, and lost one, which is made
+// good slowly.
+func (r *Replica) attach(slept, lost int64) {
 	l := &r.live
 	l.attached = true
 	l.slice = minSlice
 	l.lastDigest, l.digestTime = r.m.Icount(), r.now()
-	l.steer.start(r.now(), r.m.Clock().At(r.m.Icount())+machine.VTime(since/nsPerTick), lost)
+	l.steer.start(r.now(), r.m.Clock().At(r.m.Icount())+machine.VTime(slept/nsPerTick), lost)
 }
 
 // liveSlice delivers what has arrived, runs the machine for a slice and takes

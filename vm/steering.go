@@ -51,6 +51,18 @@ func (s *steering) start(now int64, shown machine.VTime, debt int64) {
 	*s = steering{base: shown, at: now, debt: max(debt, 0)}
 }
 
+// unseen divides the time in which a backup had no entry: the guest slept while its
+// primary was still heard, but not beyond its next timer (false if it has none); the
+// rest is lost. A primary that was stuck in its host was heard as well. Host times;
+// shown is what the clock showed.
+func unseen(entry, heard, now int64, shown, timer machine.VTime, armed bool) (slept, lost int64) {
+	slept = max(heard-entry, 0)
+	if due := timer - min(shown, timer); armed && due < machine.VTime(slept/nsPerTick) {
+		slept = int64(due) * nsPerTick
+	}
+	return slept, max(now-entry-slept, 0)
+}
+
 // target is what the guest's clock should show.
 func (s *steering) target(now int64) machine.VTime {
 	elapsed := now - s.at

@@ -93,6 +93,28 @@ func TestTimeLostInFailoverIsSlewed(t *testing.T) {
 	}
 }
 
+func TestOnlyAnIdleGuestsSleepMovesItsClock(t *testing.T) {
+	const timer = 1000 + 4*ms/nsPerTick
+	for name, tt := range map[string]struct {
+		heard, now  int64
+		timer       machine.VTime
+		armed       bool
+		slept, lost int64
+	}{
+		"a killed primary":                 {2 * ms, 50 * ms, timer, true, 2 * ms, 48 * ms},
+		"one that was stuck in its host":   {30_000 * ms, 30_500 * ms, timer, true, 4 * ms, 30_496 * ms},
+		"an idle guest without a timer":    {30_000 * ms, 30_500 * ms, 0, false, 30_000 * ms, 500 * ms},
+		"one with a timer that never is":   {30_000 * ms, 30_500 * ms, ^machine.VTime(0), true, 30_000 * ms, 500 * ms},
+		"a timer that is due":              {2 * ms, 50 * ms, 900, true, 0, 50 * ms},
+		"nothing was heard after an entry": {-1 * ms, 50 * ms, timer, true, 0, 50 * ms},
+	} {
+		slept, lost := unseen(0, tt.heard, tt.now, 1000, tt.timer, tt.armed)
+		if slept != tt.slept || lost != tt.lost {
+			t.Errorf("%s: slept %v, lost %v us", name, slept/1000, lost/1000)
+		}
+	}
+}
+
 func TestClockStepsOnlyForwardWhileTheHartWaits(t *testing.T) {
 	var s steering
 	s.start(0, 0, 0)
