@@ -198,12 +198,15 @@ func (d *Disk) Settled() bool {
 	return d.running == 0 && d.stopped == nil && len(d.queue.ready) == 0
 }
 
-// Oldest is which of the guest's requests, counted from 1, is the oldest that is
-// not done; 0 if all are.
-func (d *Disk) Oldest() uint64 {
+// Oldest is the oldest of the guest's requests that is not done, and which one it
+// is, counted from 1; 0 if all are done.
+func (d *Disk) Oldest() (nth uint64, op machine.DiskOp) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.queue.oldest()
+	if r := d.queue.oldest(); r != nil {
+		return r.order, r.Op
+	}
+	return 0, 0
 }
 
 // Stopped is why the disk has stopped; false if it has not.

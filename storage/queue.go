@@ -83,12 +83,11 @@ func (q *queue) release(id uint64) bool {
 	return true
 }
 
-// oldest is the order of the first request in the queue; 0 if it is empty.
-func (q *queue) oldest() uint64 {
-	first := uint64(0)
+// oldest is the first request in the queue; nil if it is empty.
+func (q *queue) oldest() (first *request) {
 	for _, r := range q.byID {
-		if first == 0 || r.order < first {
-			first = r.order
+		if first == nil || r.order < first.order {
+			first = r
 		}
 	}
 	return first

@@ -101,7 +101,11 @@ func TestOldestRequest(t *testing.T) {
 	q := newQueue()
 	want := func(order uint64) {
 		t.Helper()
-		if got := q.oldest(); got != order {
+		got := uint64(0)
+		if r := q.oldest(); r != nil {
+			got = r.order
+		}
+		if got != order {
 			t.Errorf("the oldest is request %d, want %d", got, order)
 		}
 	}

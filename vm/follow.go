@@ -21,11 +21,10 @@ type followState struct {
 	compared uint64   // digests that agreed
 
 	replayer *replay.Replayer
-	waits    map[uint8]diskWait // by disk
-	own      *ownReads          // nil unless this replica reads a shared disk while it follows
-	todo     []replay.Entry     // received, not executed
-	history  []machine.Output   // held outputs that the primary may not have released
-	newest   int64              // host time at which an entry was last received
+	own      *ownReads        // nil unless this replica reads a shared disk while it follows
+	todo     []replay.Entry   // received, not executed
+	history  []machine.Output // held outputs that the primary may not have released
+	newest   int64            // host time at which an entry was last received
 }
 
 // load makes the machine from the State that the primary has sent.

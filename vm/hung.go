@@ -6,14 +6,17 @@ import (
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
+	"github.com/lockstep-vm/lockstep/storage"
 )
 
-// A backup's replay waits for its own disks, and what the guest writes, or a full
-// log, waits for the backup at last. So a backup whose disk does not do a request
-// for this long ends, whether the request fails again and again or does not come
-// back at all, and the VM goes on without it.
+// The VM must not stand still for a request that one host does not do, whether it
+// fails again and again or does not come back at all, while the other host's disk
+// is good. So after this long a backup ends, for whose replay the guest's writes or
+// a full log wait at last, and a protected primary leaves the VM to its backup if
+// the copy is its own. A shared disk that does not answer the primary may not
+// answer the backup either.
 const (
-	hungRead = 30 * time.Second // of a shared disk
+	hungRead = 30 * time.Second // of a shared disk, by the backup
 	hungCopy = 2 * time.Minute  // of an own copy, whose flush may have gigabytes to write
 )
 
@@ -32,33 +35,42 @@ func (w diskWait) next(oldest uint64) diskWait {
 	return diskWait{oldest, w.ticks + 1}
 }
 
-// watchDisks is called once a tick. A backup that has lost its primary is all that
-// there is of the VM, and waits for as long as it takes.
+// watchDisks is called once a tick. Who is all that there is of the VM waits for as
+// long as it takes.
 func (r *Replica) watchDisks() {
-	if r.proto.State() != ft.Replaying {
-		r.follow.waits = nil
+	follows := r.proto.State() == ft.Replaying
+	if !follows && r.proto.State() != ft.Protected {
+		r.waits = nil
 		return
 	}
-	if r.follow.waits == nil {
-		r.follow.waits = map[uint8]diskWait{}
+	if r.waits == nil {
+		r.waits = map[uint8]diskWait{}
 	}
 	for i, d := range r.disks {
-		i := uint8(i)
-		w := r.follow.waits[i].next(d.Oldest())
-		r.follow.waits[i] = w
-		limit := hungRead
-		if r.local.is(i) {
+		disk, limit := uint8(i), hungRead
+		switch {
+		case r.local.is(disk):
 			limit = hungCopy
+		case !follows:
+			continue
 		}
-		if time.Duration(w.ticks)*r.cfg.tick() >= limit {
-			r.diskHangs(i, limit)
+		oldest, op := d.Oldest()
+		w := r.waits[disk].next(oldest)
+		r.waits[disk] = w
+		switch {
+		case time.Duration(w.ticks)*r.cfg.tick() < limit:
+		case follows:
+			r.endForDisk(disk, limit)
+			return
+		default:
+			r.copyFailed(storage.Stop{Disk: disk, Op: op, Err: fmt.Errorf("it is not done after %v", limit)})
 			return
 		}
 	}
 }
 
-// diskHangs ends this backup.
-func (r *Replica) diskHangs(disk uint8, limit time.Duration) {
+// endForDisk ends this backup.
+func (r *Replica) endForDisk(disk uint8, limit time.Duration) {
 	const end = "this backup ends, so that the VM goes on without it: see to the disk and start it again"
 	r.bye(logchan.ByeHalted) // the primary need not wait for silence
 	if w := r.follow.own; w.reads(disk) {

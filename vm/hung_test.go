@@ -10,6 +10,7 @@ import (
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/storage"
+	"github.com/lockstep-vm/lockstep/storage/local"
 )
 
 // hang makes requests of a kind wait in the host while it is shut.
@@ -122,5 +123,36 @@ func TestBackupWhoseDiskHangsEnds(t *testing.T) {
 			primary.wait(t, Ended)
 			primary.unharmed(t)
 		})
+	}
+}
+
+// Its own copy is none that the VM has to stand still for.
+func TestPrimaryWhoseCopyHangsLeavesTheVM(t *testing.T) {
+	h := &hang{op: machine.DiskWrite, open: make(chan struct{})}
+	letGo := sync.OnceFunc(func() { close(h.open) })
+	defer letGo()
+	s := newLocalStage(t)
+	primary, backup := s.localPair(func(b storage.Backend) storage.Backend { return hanging{b, h} }, nil)
+	primary.works(t, 20)
+	h.shut.Store(true)
+	primary.hasWaitedFor(t, hungCopy/2)
+	primary.later(t)
+	if primary.log.has(EventDiskStopped) {
+		t.Fatalf("it leaves before its time: %v", primary.log.list)
+	}
+	primary.hasWaitedFor(t, hungCopy)
+	primary.log.await(t, EventDiskStopped)
+	backup.log.await(t, EventLive)
+	backup.works(t, 20)
+	letGo()
+	primary.wait(t, Halted)
+	backup.cancel()
+	backup.wait(t, Ended)
+	backup.unharmed(t)
+	if !primary.log.says("write failed: it is not done after 2m0s") {
+		t.Errorf("told %v", primary.log.list)
+	}
+	if st := s.copyOn("a"); st.State != local.Stale {
+		t.Errorf("the copy that hung is %+v", st)
 	}
 }

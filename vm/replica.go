@@ -62,7 +62,8 @@ type Replica struct {
 	joining  joining
 	follow   followState
 
-	stops diskStops // disks that errors of the host have stopped
+	stops diskStops          // disks that errors of the host have stopped
+	waits map[uint8]diskWait // by disk
 
 	links    int // NICs that reach their switch
 	nextTick time.Duration

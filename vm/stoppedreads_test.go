@@ -151,17 +151,17 @@ func TestNeitherReplicaThatReadsReachesItsDisk(t *testing.T) {
 	backup.unharmed(t)
 }
 
-// hasWaitedFor has a backup wait for the same request of its disk since so long ago.
+// hasWaitedFor has a replica wait for the same request of its disk since so long ago.
 func (g *running) hasWaitedFor(t *testing.T, d time.Duration) {
 	t.Helper()
 	g.until(t, "request that is not done", func() bool {
 		return g.asks(func() bool {
-			w := g.follow.waits[0]
+			w := g.waits[0]
 			if w.ticks < 3 {
 				return false
 			}
 			w.ticks = int(d / g.cfg.tick())
-			g.follow.waits[0] = w
+			g.waits[0] = w
 			return true
 		})
 	})
@@ -201,7 +201,7 @@ func TestBackupsReadsThatFailNowAndThen(t *testing.T) {
 		backup.hasWaitedFor(t, hungRead/2)
 		ways[1].breaks(nil)
 		backup.until(t, "read that is done", func() bool {
-			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 && backup.follow.waits[0].ticks < 3 })
+			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 && backup.waits[0].ticks < 3 })
 		})
 	}
 	primary.works(t, 20)
@@ -223,7 +223,8 @@ func TestBackupThatIsNeededGoesOnTrying(t *testing.T) {
 	primary.wait(t, Halted)
 	backup.until(t, "lost primary", func() bool { return backup.Status().State == ft.Draining.String() })
 	backup.asks(func() bool {
-		backup.follow.waits = map[uint8]diskWait{0: {backup.disks[0].Oldest(), int(hungRead)}}
+		oldest, _ := backup.disks[0].Oldest()
+		backup.waits = map[uint8]diskWait{0: {oldest, int(hungRead)}}
 		return true
 	})
 	failures := ways[1].failures()
