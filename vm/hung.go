@@ -6,6 +6,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/ft"
 	"github.com/lockstep-vm/lockstep/logchan"
+	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/storage"
 )
 
@@ -16,8 +17,9 @@ import (
 // the copy is its own. A shared disk that does not answer the primary may not
 // answer the backup either.
 const (
-	hungRead = 30 * time.Second // of a shared disk, by the backup
-	hungCopy = 2 * time.Minute  // of an own copy, whose flush may have gigabytes to write
+	hungRead  = 30 * time.Second // of a shared disk, by the backup
+	hungCopy  = 2 * time.Minute  // of an own copy
+	hungFlush = 10 * time.Minute // of an own copy, with gigabytes to write
 )
 
 // diskWait is for how many ticks a disk's oldest request has been the same. Ticks
@@ -47,16 +49,14 @@ func (r *Replica) watchDisks() {
 		r.waits = map[uint8]diskWait{}
 	}
 	for i, d := range r.disks {
-		disk, limit := uint8(i), hungRead
-		switch {
-		case r.local.is(disk):
-			limit = hungCopy
-		case !follows:
+		disk := uint8(i)
+		if !follows && !r.local.is(disk) {
 			continue
 		}
 		oldest, op := d.Oldest()
 		w := r.waits[disk].next(oldest)
 		r.waits[disk] = w
+		limit := r.hungAfter(disk, op)
 		switch {
 		case time.Duration(w.ticks)*r.cfg.tick() < limit:
 		case follows:
@@ -67,6 +67,17 @@ func (r *Replica) watchDisks() {
 			return
 		}
 	}
+}
+
+// hungAfter is for how long a request is waited for.
+func (r *Replica) hungAfter(disk uint8, op machine.DiskOp) time.Duration {
+	switch {
+	case !r.local.is(disk):
+		return hungRead
+	case op == machine.DiskFlush:
+		return hungFlush
+	}
+	return hungCopy
 }
 
 // endForDisk ends this backup.

@@ -72,7 +72,7 @@ func TestBackupWhoseDiskHangsEnds(t *testing.T) {
 	}{
 		"a read of the shared disk":             {machine.DiskRead, hungRead, false, func(s *stage) { s.reads = true }},
 		"a write of its copy":                   {machine.DiskWrite, hungCopy, true, func(*stage) {}},
-		"a flush of its copy that others await": {machine.DiskFlush, hungCopy, true, func(s *stage) { s.both = true }},
+		"a flush of its copy that others await": {machine.DiskFlush, hungFlush, true, func(s *stage) { s.both = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &hang{op: tt.op, open: make(chan struct{})}
