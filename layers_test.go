@@ -60,6 +60,7 @@ var layers = map[string]layer{
 	"cli/demo":            {imports: []string{"vm", "image", "network", "cli/control"}},
 	"cli/bench":           {imports: []string{"machine", "vm", "image", "storage/store"}},
 	"internal/citest":     {},
+	"internal/porttest":   {},
 	"internal/builttest":  {imports: []string{"internal/citest"}},
 	"cmd/lockstep":        {imports: []string{"cli"}},
 	"cmd/lockstep-etcd":   {imports: []string{"arbiter/etcd"}},

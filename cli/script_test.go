@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/arbiter/etcd"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
 )
 
@@ -211,17 +211,9 @@ func port(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: port NAME")
 	}
-	// Not one that the kernel gives to who asks for any: that may be the very
-	// process which is to dial it.
-	for range 1000 {
-		n := 10_000 + rand.IntN(20_000)
-		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
-			ts.Setenv(args[0], fmt.Sprint(n))
-			ts.Check(l.Close())
-			return
-		}
-	}
-	ts.Fatalf("no port is free")
+	_, n, err := net.SplitHostPort(porttest.Address())
+	ts.Check(err)
+	ts.Setenv(args[0], n)
 }
 
 // until gives up after a minute; that bounds a hang and claims no speed.

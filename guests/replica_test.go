@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/vm"
 )
@@ -113,7 +114,7 @@ func beReplica(path string) error {
 		begin = vm.Follow
 	}
 	if p.Backup || p.Peer != "" {
-		cfg.Listen = cmp.Or(p.Listen, "127.0.0.1:0")
+		cfg.Listen = cmp.Or(p.Listen, porttest.Address())
 	}
 	r, err := begin(cfg)
 	if err != nil {

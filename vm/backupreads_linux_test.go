@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
@@ -36,7 +37,7 @@ func TestLinuxReadsByTheBackup(t *testing.T) {
 			Timeout: 5 * time.Second, digestEvery: 100_000_000,
 		}
 		bcfg, blog := cfg, newEvents()
-		bcfg.Listen, bcfg.OnEvent = "127.0.0.1:0", blog.add
+		bcfg.Listen, bcfg.OnEvent = porttest.Address(), blog.add
 		b, err := Follow(bcfg)
 		if err != nil {
 			t.Fatal(err)

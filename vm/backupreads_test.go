@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/replay"
 	"github.com/lockstep-vm/lockstep/sim"
@@ -102,7 +103,7 @@ func TestFailedReadsOfTheBackupAreTriedAgain(t *testing.T) {
 	var reads, failed atomic.Int64
 	log := newEvents()
 	cfg := s.config(log)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	cfg.Disks[0].Path = "flaky://" + s.disk()
 	cfg.Openers = storage.Openers{"flaky": func(target string, readOnly bool) (storage.Backend, error) {
 		b, err := storage.OpenFile(strings.TrimPrefix(target, "flaky://"), readOnly)
@@ -156,7 +157,7 @@ func TestReadsByTheBackupAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	cfg.Listen, cfg.Record, cfg.RecordState = "127.0.0.1:0", out, filepath.Join(s.dir, "state")
+	cfg.Listen, cfg.Record, cfg.RecordState = porttest.Address(), out, filepath.Join(s.dir, "state")
 	if _, err := Follow(cfg); err == nil || !strings.Contains(err.Error(), "cannot be replayed") {
 		t.Errorf("a backup that records: %v", err)
 	}

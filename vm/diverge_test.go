@@ -11,6 +11,7 @@ import (
 
 	"github.com/zeebo/xxh3"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
@@ -140,7 +141,7 @@ func bareMetalPair(t *testing.T, wrapPrimary, wrapBackup func(machine.Machine) m
 	}
 	blog, plog := newEvents(), newEvents()
 	cfg := config(blog, wrapBackup)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	b, err := Follow(cfg)
 	if err != nil {
 		t.Fatal(err)

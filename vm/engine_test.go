@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/jit"
 )
@@ -31,7 +32,7 @@ func mixedPair(t *testing.T, ofPrimary, ofBackup string) (primary, backup *runni
 		}, log
 	}
 	cfg, log := config(ofBackup)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	b, err := Follow(cfg)
 	if err != nil {
 		t.Fatal(err)

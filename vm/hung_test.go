@@ -87,7 +87,7 @@ func TestBackupWhoseDiskHangsEnds(t *testing.T) {
 			} else {
 				s = newStage(t)
 				tt.before(s)
-				backup = s.replicaOn("", "", "127.0.0.1:0", func(_ string, c *Config) {
+				backup = s.replicaOn("", "", "", func(_ string, c *Config) {
 					c.Disks[0].Path = "hang://" + s.disk()
 					c.Openers = storage.Openers{"hang": func(target string, readOnly bool) (storage.Backend, error) {
 						b, err := storage.OpenFile(strings.TrimPrefix(target, "hang://"), readOnly)

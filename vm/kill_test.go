@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/sim"
 )
@@ -65,6 +66,7 @@ func child(args []string) int {
 		}
 	}
 	begin := Follow
+	cfg.Listen = porttest.Address()
 	switch args[0] {
 	case "restored":
 		cfg.Restore = s.snapshot()
@@ -72,7 +74,6 @@ func child(args []string) int {
 	case "primary":
 		cfg.Peer, begin = args[3], PowerOn
 	default:
-		cfg.Listen = "127.0.0.1:0"
 		if len(args) > 3 {
 			cfg.Listen = args[3]
 		}

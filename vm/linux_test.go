@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/replay"
@@ -145,7 +146,7 @@ func TestRebootOfAProtectedPair(t *testing.T) {
 	mc := linux(t, "lockstep.shell")
 	arb := t.TempDir()
 	blog, plog := newEvents(), newEvents()
-	b, err := Follow(Config{Name: "boot", Machine: mc, Arbiter: arb, Listen: "127.0.0.1:0", OnEvent: blog.add, Timeout: 5 * time.Second})
+	b, err := Follow(Config{Name: "boot", Machine: mc, Arbiter: arb, Listen: porttest.Address(), OnEvent: blog.add, Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

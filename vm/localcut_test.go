@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/sim"
 	"github.com/lockstep-vm/lockstep/storage/local"
@@ -19,7 +21,7 @@ import (
 // cutPair is a protected pair on local disks whose maps are cut all the time.
 func (s *stage) cutPair(change func(host string, c *Config)) (primary, backup *running) {
 	s.t.Helper()
-	backup = s.replicaOn("b", "", "127.0.0.1:0", change)
+	backup = s.replicaOn("b", "", "", change)
 	primary = s.replicaOn("a", backup.Addr(), "", change)
 	backup.log.await(s.t, EventProtected)
 	primary.log.await(s.t, EventProtected)
@@ -31,7 +33,7 @@ func (s *stage) replicaOn(host, peer, listen string, change func(host string, c 
 	s.t.Helper()
 	log := newEvents()
 	cfg := s.on(host).config(log)
-	cfg.Peer, cfg.Listen = peer, listen
+	cfg.Peer, cfg.Listen = peer, cmp.Or(listen, porttest.Address())
 	cfg.cutEvery, cfg.cutRegions = 10*time.Millisecond, 1
 	cfg.Timeout = 10 * time.Second // what halts says so
 	change(host, &cfg)

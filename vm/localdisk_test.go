@@ -14,6 +14,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/arbiter"
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/storage"
 	"github.com/lockstep-vm/lockstep/storage/local"
 )
@@ -188,7 +189,7 @@ func (s *stage) localPairWith(changePrimary, changeBackup func(*Config)) (primar
 		cfg.retryEvery = 10 * time.Millisecond
 		begin := PowerOn
 		if cfg.Peer = peer; peer == "" {
-			cfg.Listen, begin = "127.0.0.1:0", Follow
+			cfg.Listen, begin = porttest.Address(), Follow
 		}
 		change(&cfg)
 		r, err := begin(cfg)

@@ -71,7 +71,7 @@ func TestCopyIsNamedWhenItIsFlushed(t *testing.T) {
 			tell(e)
 		}
 	}
-	backup := s.replicaOn("b", "", "127.0.0.1:0", change)
+	backup := s.replicaOn("b", "", "", change)
 	primary := s.replicaOn("a", backup.Addr(), "", change)
 	backup.receives(t, "a sync that waits", waits)
 	primary.later(t)

@@ -3,7 +3,6 @@ package vm
 import (
 	"bytes"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/lockstep-vm/lockstep/arbiter"
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/storage/local"
 )
@@ -57,13 +57,7 @@ func TestTwoHostsPowerOnAtOnce(t *testing.T) {
 		t.Run(map[bool]string{false: "both have read the record", true: "both have marked their images"}[marked], func(t *testing.T) {
 			s := newLocalStage(t)
 			blank(t, s.on("b").disk())
-			// Nobody else listens at this address before the backup does.
-			l, err := net.Listen("tcp", "127.64.7.19:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			address := l.Addr().String()
-			_ = l.Close()
+			address := porttest.Address()
 			there := new(sync.WaitGroup)
 			there.Add(2)
 			hosts := []string{"a", "b"}
@@ -75,6 +69,7 @@ func TestTwoHostsPowerOnAtOnce(t *testing.T) {
 				cfg := s.on(host).config(logs[i])
 				cfg.Peer = address
 				images[i] = readImage(t, s.disk())
+				var err error
 				if replicas[i], err = newReplica(cfg); err != nil {
 					t.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 )
 
@@ -75,7 +76,7 @@ func TestResynchronisationGoesOnAfterALostConnection(t *testing.T) {
 	s := newResumeStage(t)
 	log := newEvents()
 	cfg := s.resumeConfig("b", log)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	r, err := Follow(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func TestResynchronisationThatIsCutAtItsEndBeginsAnew(t *testing.T) {
 		}
 		return run(t, r, log)
 	}
-	first := follow("127.0.0.1:0")
+	first := follow(porttest.Address())
 	pair := func(peer *running, see func(*Replica, Event)) *running {
 		log := newEvents()
 		cfg := s.on("a").config(log)
@@ -163,7 +164,7 @@ func TestResynchronisationThatIsCutAtItsEndBeginsAnew(t *testing.T) {
 	s.endsAlike(primary, first)
 
 	blank(t, s.on("a").disk())
-	second := follow("127.0.0.1:0")
+	second := follow(porttest.Address())
 	cut := false
 	primary = pair(second, func(r *Replica, e Event) {
 		if !cut && strings.Contains(e.Text, "of state to the backup") {

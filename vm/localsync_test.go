@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/storage/local"
 )
 
@@ -39,7 +40,7 @@ func TestErrorOfOneDiskEndsTheOthersResynchronisation(t *testing.T) {
 				cfg := s.resumeConfig(on, log)
 				begin := PowerOn
 				if cfg.Peer = peer; peer == "" {
-					cfg.Listen, begin = "127.0.0.1:0", Follow
+					cfg.Listen, begin = porttest.Address(), Follow
 				}
 				cfg.paceSync = func(ctx context.Context, n int) error {
 					if n <= 4096 { // a question

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/sim"
 	"github.com/lockstep-vm/lockstep/storage"
@@ -91,7 +92,7 @@ func (s *stage) unrulyPair(change ...func(*Config)) (primary, backup *running, d
 		}
 		begin := PowerOn
 		if cfg.Peer = peer; peer == "" {
-			cfg.Listen, begin = "127.0.0.1:0", Follow
+			cfg.Listen, begin = porttest.Address(), Follow
 		}
 		r, err := begin(cfg)
 		if err != nil {

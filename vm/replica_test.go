@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/arbiter"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/network"
 	"github.com/lockstep-vm/lockstep/sim"
@@ -209,7 +210,7 @@ func (s *stage) follow() *running {
 	s.t.Helper()
 	log := newEvents()
 	cfg := s.config(log)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	r, err := Follow(cfg)
 	if err != nil {
 		s.t.Fatal(err)

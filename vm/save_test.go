@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lockstep-vm/lockstep/arbiter"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/machine"
 	"github.com/lockstep-vm/lockstep/machine/board"
 	"github.com/lockstep-vm/lockstep/machine/rv64/asm"
@@ -316,7 +317,7 @@ func TestSnapshotIsGivenUp(t *testing.T) {
 func TestBackupOfARestoredVMGoesLive(t *testing.T) {
 	s := newStage(t)
 	s.take()
-	backup := s.begin(Follow, func(c *Config) { c.Listen = "127.0.0.1:0" })
+	backup := s.begin(Follow, func(c *Config) { c.Listen = porttest.Address() })
 	primary := s.start("restored", backup.Addr())
 	backup.log.await(t, EventProtected)
 	time.Sleep(worked)
@@ -380,7 +381,7 @@ func TestRecordingBackup(t *testing.T) {
 	s := newStage(t)
 	var log bytes.Buffer
 	backup := s.begin(Follow, func(c *Config) {
-		c.Listen, c.Record, c.RecordState = "127.0.0.1:0", &log, s.snapshot()
+		c.Listen, c.Record, c.RecordState = porttest.Address(), &log, s.snapshot()
 	})
 	primary := s.start("primary", backup.Addr())
 	backup.log.await(t, EventProtected)
@@ -430,7 +431,7 @@ func TestBackupOutlivesItsRecording(t *testing.T) {
 			s := newStage(t)
 			log := &failing{left: left}
 			backup := s.begin(Follow, func(c *Config) {
-				c.Listen, c.Record, c.RecordState = "127.0.0.1:0", log, s.snapshot()
+				c.Listen, c.Record, c.RecordState = porttest.Address(), log, s.snapshot()
 			})
 			primary := s.start("primary", backup.Addr())
 			backup.log.await(t, EventProtected)
@@ -508,7 +509,7 @@ func TestRestoresThatAreRefused(t *testing.T) {
 		}
 	}
 	cfg := s.config(newEvents())
-	cfg.Restore, cfg.Listen = s.snapshot(), "127.0.0.1:0"
+	cfg.Restore, cfg.Listen = s.snapshot(), porttest.Address()
 	if _, err := Follow(cfg); err == nil || !strings.Contains(err.Error(), "restore the snapshot there") {
 		t.Errorf("a backup that restores: %v", err)
 	}

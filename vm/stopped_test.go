@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/sim"
 	"github.com/lockstep-vm/lockstep/storage"
 )
@@ -122,7 +123,7 @@ func (s *stage) pairOn(m *medium) (primary, backup *running, ways [2]*way) {
 	log := newEvents()
 	cfg := s.config(log)
 	ways[1].put(&cfg)
-	cfg.Listen = "127.0.0.1:0"
+	cfg.Listen = porttest.Address()
 	r, err := Follow(cfg)
 	if err != nil {
 		s.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 	"github.com/lockstep-vm/lockstep/sim"
 	"github.com/lockstep-vm/lockstep/storage"
 )
@@ -54,7 +55,7 @@ func (s *stage) pairThatReads(m *medium) (primary, backup *running, ways [2]*way
 		cfg.Openers = storage.Openers{"way": func(string, bool) (storage.Backend, error) { return bothWays{w}, nil }}
 		begin := PowerOn
 		if cfg.Peer = peer; peer == "" {
-			cfg.Listen, begin = "127.0.0.1:0", Follow
+			cfg.Listen, begin = porttest.Address(), Follow
 		}
 		r, err := begin(cfg)
 		if err != nil {

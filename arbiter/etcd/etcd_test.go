@@ -17,6 +17,7 @@ import (
 	"github.com/lockstep-vm/lockstep/arbiter"
 	"github.com/lockstep-vm/lockstep/arbiter/arbitertest"
 	"github.com/lockstep-vm/lockstep/ft"
+	"github.com/lockstep-vm/lockstep/internal/porttest"
 )
 
 // TestMain is also the driver: a test that needs one as a process starts this
@@ -155,7 +156,7 @@ func TestKeyOfSomethingElseIsNoClaim(t *testing.T) {
 // claim that is made while etcd is away fails, and is answered when it is back.
 func TestEtcdGoesAndComesBack(t *testing.T) {
 	dir, prefix := t.TempDir(), newPrefix()
-	m, err := StartMember(t.Context(), MemberConfig{Dir: dir, Listen: "http://127.0.0.1:0"})
+	m, err := StartMember(t.Context(), MemberConfig{Dir: dir, Listen: "http://" + porttest.Address()})
 	if err != nil {
 		t.Fatal(err)
 	}
