@@ -1,6 +1,10 @@
 package vm
 
-import "time"
+import (
+	"time"
+
+	"github.com/lockstep-vm/lockstep/ft"
+)
 
 // hungOwner is how long the goroutine that owns the machine may be stuck in the
 // host, in a write to a disk that hangs for example, before the other replica is
@@ -10,8 +14,9 @@ const hungOwner = 30 * time.Second
 // watchOwner cuts a replica whose owner is stuck off from its peer, which takes
 // it for dead then: what this process still receives and acknowledges would keep
 // its place for it. When the owner is back it finds what one finds that was
-// partitioned. Time is counted in ticks of this goroutine's, so that what the
-// whole process has slept is not held against it.
+// partitioned. Before a pairing is armed nobody needs it: to receive a State and to
+// write it down may take longer. Time is counted in ticks of this goroutine's, so
+// that what the whole process has slept is not held against it.
 func (r *Replica) watchOwner() {
 	tick := time.NewTicker(r.cfg.tick())
 	defer tick.Stop()
@@ -29,7 +34,7 @@ func (r *Replica) watchOwner() {
 			continue
 		}
 		before := stuck
-		if stuck += r.cfg.tick(); stuck < r.cfg.hungOwner {
+		if stuck += r.cfg.tick(); stuck < r.cfg.hungOwner || !r.wasArmed() {
 			continue
 		}
 		r.end.Isolate(true)
@@ -39,4 +44,11 @@ func (r *Replica) watchOwner() {
 			})
 		}
 	}
+}
+
+// wasArmed says whether this replica was one of a protected pair when its owner last
+// said so.
+func (r *Replica) wasArmed() bool {
+	state := r.Status().State
+	return state == ft.Protected.String() || state == ft.Replaying.String()
 }
