@@ -100,11 +100,13 @@ func (e *Endpoint) Events() <-chan Event { return e.events }
 // would, until it is called with false: no connection is kept or made, and what
 // would be resumed is resumed then. It may be called by any goroutine.
 func (e *Endpoint) Isolate(on bool) {
-	e.isolated.Store(on)
+	if e.isolated.Store(on); !on {
+		return
+	}
 	e.mu.Lock()
 	l := e.link
 	e.mu.Unlock()
-	if on && l != nil {
+	if l != nil {
 		l.drop()
 	}
 }

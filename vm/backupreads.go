@@ -166,6 +166,18 @@ func (w *ownReads) Done(disk uint8, id uint64) (machine.DiskDone, bool) {
 
 func (w *ownReads) reads(disk uint8) bool { return w != nil && w.disks[disk] != nil }
 
+// failing is the last failure of a disk that nothing could be read from since; nil
+// if there is none.
+func (w *ownReads) failing(disk uint8) *storage.Stop {
+	if w == nil {
+		return nil
+	}
+	if s, fails := w.fails[disk]; fails {
+		return &s
+	}
+	return nil
+}
+
 func (w *ownReads) begin(reads []machine.Output) {
 	for _, o := range reads {
 		w.disks[o.Port.Index].Submit(o)
@@ -238,7 +250,7 @@ func (r *Replica) retryOwn(s storage.Stop) bool {
 	w.fails[s.Disk] = s
 	if !w.note {
 		w.note = true
-		r.event(EventNote, "%v; trying again every %v for %v, the log waits", s, retryOwnEvery, hungRead)
+		r.event(EventNote, "%v; trying again every %v for %v, the log waits", s, retryOwnEvery, failingRead)
 	}
 	time.AfterFunc(retryOwnEvery, r.disks[s.Disk].Resume)
 	return true

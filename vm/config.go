@@ -96,7 +96,7 @@ type Config struct {
 	// retryEvery is the time between two attempts of a disk that has stopped;
 	// tests have another one.
 	retryEvery time.Duration
-	// hungOwner is hungOwner's; tests have another one.
+	// hungOwner is how long the owner may be stuck in the host; tests have it shorter.
 	hungOwner time.Duration
 }
 

@@ -17,9 +17,9 @@ import (
 // the copy is its own. A shared disk that does not answer the primary may not
 // answer the backup either.
 const (
-	hungRead  = 30 * time.Second // of a shared disk, by the backup
-	hungCopy  = 2 * time.Minute  // of an own copy
-	hungFlush = 10 * time.Minute // of an own copy, with gigabytes to write
+	failingRead = 30 * time.Second // of a shared disk, by the backup
+	hungRequest = 2 * time.Minute  // a block store may be started again meanwhile
+	hungFlush   = 10 * time.Minute // with gigabytes to write
 )
 
 // diskWait is for how many ticks a disk's oldest request has been the same. Ticks
@@ -72,25 +72,21 @@ func (r *Replica) watchDisks() {
 // hungAfter is for how long a request is waited for.
 func (r *Replica) hungAfter(disk uint8, op machine.DiskOp) time.Duration {
 	switch {
-	case !r.local.is(disk):
-		return hungRead
+	case r.follow.own.failing(disk) != nil:
+		return failingRead
 	case op == machine.DiskFlush:
 		return hungFlush
 	}
-	return hungCopy
+	return hungRequest
 }
 
 // endForDisk ends this backup.
 func (r *Replica) endForDisk(disk uint8, limit time.Duration) {
-	const end = "this backup ends, so that the VM goes on without it: see to the disk and start it again"
 	r.bye(logchan.ByeHalted) // the primary need not wait for silence
-	if w := r.follow.own; w.reads(disk) {
-		if s, fails := w.fails[disk]; fails {
-			r.finish(Halted, fmt.Errorf("vm: %w, for %v; %s", s, limit, end))
-			return
-		}
+	why := fmt.Errorf("disk %d (%s) has not done a request for %v", disk, r.cfg.Disks[disk].Path, limit)
+	if s := r.follow.own.failing(disk); s != nil {
+		why = fmt.Errorf("%w, for %v", *s, limit)
 	}
-	path := r.cfg.Disks[disk].Path
-	r.event(EventDiskStopped, "disk %d (%s) has not done a request for %v: this process is no backup any more, and ends when the host lets go of the request", disk, path, limit)
-	r.finish(Halted, fmt.Errorf("vm: disk %d (%s) has not done a request for %v; %s", disk, path, limit, end))
+	r.event(EventDiskStopped, "%v: this process is no backup any more, and ends when the host has let go of its requests", why)
+	r.finish(Halted, fmt.Errorf("vm: %w; this backup ends, so that the VM goes on without it: see to the disk and start it again", why))
 }

@@ -70,8 +70,8 @@ func TestBackupWhoseDiskHangsEnds(t *testing.T) {
 		local  bool
 		before func(*stage)
 	}{
-		"a read of the shared disk":             {machine.DiskRead, hungRead, false, func(s *stage) { s.reads = true }},
-		"a write of its copy":                   {machine.DiskWrite, hungCopy, true, func(*stage) {}},
+		"a read of the shared disk":             {machine.DiskRead, hungRequest, false, func(s *stage) { s.reads = true }},
+		"a write of its copy":                   {machine.DiskWrite, hungRequest, true, func(*stage) {}},
 		"a flush of its copy that others await": {machine.DiskFlush, hungFlush, true, func(s *stage) { s.both = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,12 +135,12 @@ func TestPrimaryWhoseCopyHangsLeavesTheVM(t *testing.T) {
 	primary, backup := s.localPair(func(b storage.Backend) storage.Backend { return hanging{b, h} }, nil)
 	primary.works(t, 20)
 	h.shut.Store(true)
-	primary.hasWaitedFor(t, hungCopy/2)
+	primary.hasWaitedFor(t, hungRequest/2)
 	primary.later(t)
 	if primary.log.has(EventDiskStopped) {
 		t.Fatalf("it leaves before its time: %v", primary.log.list)
 	}
-	primary.hasWaitedFor(t, hungCopy)
+	primary.hasWaitedFor(t, hungRequest)
 	primary.log.await(t, EventDiskStopped)
 	backup.log.await(t, EventLive)
 	backup.works(t, 20)

@@ -36,8 +36,9 @@ func (r *Replica) protocol() {
 		r.stop()
 	}
 	if r.tickStatus() {
-		r.watchDisks()
 		r.proto.Tick()
+		r.obey()
+		r.watchDisks()
 		r.obey()
 	}
 }

@@ -176,10 +176,10 @@ func TestBackupThatCannotReadEnds(t *testing.T) {
 	primary, backup, ways := s.pairThatReads(newMedium())
 	primary.works(t, 20)
 	ways[1].breaks(unix.EIO)
-	backup.hasWaitedFor(t, hungRead/2)
+	backup.hasWaitedFor(t, failingRead/2)
 	failures := ways[1].failures()
 	backup.until(t, "third attempt", func() bool { return ways[1].failures() > failures+2 })
-	backup.hasWaitedFor(t, hungRead)
+	backup.hasWaitedFor(t, failingRead)
 	backup.wait(t, Halted)
 	if backup.err == nil || !errors.Is(backup.err, unix.EIO) || !strings.Contains(backup.err.Error(), "goes on without it") {
 		t.Errorf("the backup says %v", backup.err)
@@ -199,7 +199,7 @@ func TestBackupsReadsThatFailNowAndThen(t *testing.T) {
 	for range 3 {
 		primary.works(t, 20)
 		ways[1].breaks(unix.EIO)
-		backup.hasWaitedFor(t, hungRead/2)
+		backup.hasWaitedFor(t, failingRead/2)
 		ways[1].breaks(nil)
 		backup.until(t, "read that is done", func() bool {
 			return backup.asks(func() bool { return len(backup.follow.own.fails) == 0 && backup.waits[0].ticks < 3 })
@@ -225,7 +225,7 @@ func TestBackupThatIsNeededGoesOnTrying(t *testing.T) {
 	backup.until(t, "lost primary", func() bool { return backup.Status().State == ft.Draining.String() })
 	backup.asks(func() bool {
 		oldest, _ := backup.disks[0].Oldest()
-		backup.waits = map[uint8]diskWait{0: {oldest, int(hungRead)}}
+		backup.waits = map[uint8]diskWait{0: {oldest, int(failingRead)}}
 		return true
 	})
 	failures := ways[1].failures()

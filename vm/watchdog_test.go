@@ -61,3 +61,31 @@ func TestReplicaThatIsStuckInTheHostIsLeftBehind(t *testing.T) {
 		})
 	}
 }
+
+// A State may take long to load: nobody needs the backup yet.
+func TestBackupThatIsNotArmedMayBeStuck(t *testing.T) {
+	s := newStage(t)
+	building, letGo := make(chan struct{}), make(chan struct{})
+	backup := s.replicaOn("", "", "", func(_ string, c *Config) {
+		c.hungOwner = time.Second
+		build := c.build
+		c.build = func(m *machine.Config, b machine.Birth) (machine.Machine, error) {
+			close(building)
+			<-letGo
+			return build(m, b)
+		}
+	})
+	primary := s.powerOn(backup.Addr())
+	backup.receives(t, "State that is loaded", building)
+	for range 30 { // ticks, of which twenty are a second
+		primary.later(t)
+	}
+	close(letGo)
+	backup.log.await(t, EventProtected)
+	if backup.log.says("was stuck in the host") {
+		t.Errorf("told %v", backup.log.list)
+	}
+	primary.cancel()
+	primary.wait(t, Ended)
+	backup.wait(t, Ended)
+}
